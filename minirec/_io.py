@@ -1,0 +1,154 @@
+"""What every room needs: atomic files, named generators, progress bars, one kind of error."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+BoolArray = NDArray[np.bool_]
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend: the message names the thing, the value and the fix."""
+
+
+def suggest(value: str, names: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the nearest of ``names``, or an empty string."""
+    near = difflib.get_close_matches(value, list(names), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def setting(default: Any, unit: str, meaning: str) -> Any:
+    """Return a dataclass field that knows its unit and meaning; ``minirec config`` prints them."""
+    return dataclasses.field(default=default, metadata={"unit": unit, "meaning": meaning})
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` and move it into place if nothing was raised.
+
+    A reader sees the old file or the new one, never half of it. The temporary file keeps the
+    suffix of ``path``, because NumPy and matplotlib look at it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` as UTF-8, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically; NumPy scalars and arrays become plain."""
+    write_text(path, json.dumps(value, indent=1, default=_plain, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read one JSON file.
+
+    Raises:
+        UserError: If the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no such file: {path}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not readable as JSON ({error}); restore or delete it") from None
+
+
+def write_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
+    """Write one JSON value a line, atomically."""
+    lines = (json.dumps(row, default=_plain, ensure_ascii=False) for row in rows)
+    write_text(path, "".join(line + "\n" for line in lines))
+
+
+def append_jsonl(path: str | Path, row: Any) -> None:
+    """Append one JSON value as a line with a single write."""
+    line = json.dumps(row, default=_plain, ensure_ascii=False) + "\n"
+    with Path(path).open("ab") as file:
+        file.write(line.encode("utf-8"))
+
+
+def read_jsonl(path: str | Path) -> list[Any]:
+    """Read one JSON value a line; a last line cut off by a crash is left out."""
+    rows = []
+    with Path(path).open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                rows.append(json.loads(line))
+    return rows
+
+
+def write_npz(path: str | Path, **arrays: NDArray[Any]) -> None:
+    """Write arrays as one compressed ``.npz``, atomically."""
+    with atomic(path) as temporary:
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+
+
+def generator(seed: int, purpose: str) -> np.random.Generator:
+    """Return the NumPy generator of one purpose; purposes of one seed are independent."""
+    return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
+
+
+def torch_generator(seed: int, purpose: str) -> torch.Generator:
+    """Return the torch generator (CPU) of one purpose; purposes of one seed are independent."""
+    import torch
+
+    return torch.Generator().manual_seed(int(generator(seed, purpose).integers(2**62)))
+
+
+@contextmanager
+def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on a terminal and nothing elsewhere; yield ``advance(n)``."""
+    if not sys.stderr.isatty():
+        yield lambda n: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda n: bar.advance(task, n)
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy values and paths into what JSON knows."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return value.as_posix()
+    raise TypeError(f"{type(value).__name__} is not JSON")

@@ -1,0 +1,149 @@
+"""The command line: run, recommend, config, compare, doctor."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from minirec import __version__
+from minirec._io import UserError, read_json
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(prog="minirec", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"minirec {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="from a catalogue and a log to a policy that serves")
+    run.add_argument("--data", help="folder with interactions.csv[.gz] and items.csv[.gz]")
+    run.add_argument("--config", help="settings as TOML; `minirec config` prints them all")
+    run.add_argument("--out", default="runs/latest", help="run folder (default: %(default)s)")
+    run.add_argument("--resume", action="store_true", help="go on with an existing run folder")
+    run.add_argument("--seed", type=int, default=0, help="first seed (default: %(default)s)")
+    run.add_argument("--seeds", type=int, default=1, help="how many seeds (default: %(default)s)")
+    run.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
+    run.set_defaults(act=_run)
+
+    recommend = commands.add_parser("recommend", help="titles in, titles out")
+    recommend.add_argument("--run", help="run folder; the policy that comes with minirec if unset")
+    recommend.add_argument("--history", required=True, help='"title; title = 2.5; title", oldest first')
+    recommend.add_argument("-k", type=int, default=10, help="how many (default: %(default)s)")
+    recommend.set_defaults(act=_recommend)
+
+    config = commands.add_parser("config", help="print all settings, their units and defaults")
+    config.set_defaults(act=_config)
+
+    compare = commands.add_parser("compare", help="two runs side by side")
+    compare.add_argument("runs", nargs=2, metavar="RUN")
+    compare.set_defaults(act=_compare)
+
+    doctor = commands.add_parser("doctor", help="versions, device, data, and a 20-second self-test")
+    doctor.set_defaults(act=_doctor)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return 0, 2 for a mistake that the user can mend, 130 after Ctrl-C."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        arguments.act(arguments)
+    except UserError as error:
+        print(f"minirec: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("minirec: stopped; the same command with --resume goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    import torch
+    from rich.console import Console
+
+    from minirec import runs
+    from minirec.config import load_config
+    from minirec.evidence.tables import results_table
+
+    config = load_config(arguments.config)
+    if arguments.data is not None:
+        config = dataclasses.replace(
+            config, data=dataclasses.replace(config.data, folder=arguments.data)
+        )
+    if arguments.seeds < 1:
+        raise UserError(f"--seeds is {arguments.seeds}; use 1 or more")
+    if arguments.device != "cpu" and not getattr(torch, arguments.device).is_available():
+        raise UserError(f"--device {arguments.device} is not available here; use --device cpu")
+    torch.set_num_threads(1)  # the tensors are small: a second thread only costs
+    results = runs.run(
+        config, arguments.out, seeds=list(range(arguments.seed, arguments.seed + arguments.seeds)),
+        resume=arguments.resume, device=arguments.device,
+        command=shlex.join(["minirec", *sys.argv[1:]]),
+    )  # fmt: skip
+    console = Console()
+    console.print(results_table(results).rich())
+    console.print(f"table, figures and numbers: {Path(arguments.out).resolve()}", soft_wrap=True)
+
+
+def _recommend(arguments: argparse.Namespace) -> None:
+    from minirec.serve import Recommender, parse_history
+
+    recommender = Recommender.load(arguments.run)
+    history = parse_history(arguments.history)
+    started = time.perf_counter()
+    found = recommender.recommend(history, arguments.k)
+    seconds = time.perf_counter() - started
+    for place, (title, probability) in enumerate(found, 1):
+        print(f"{place:3d}. {title}  ({probability:.1%})")
+    print(f"{len(found)} titles in {1000 * seconds:.1f} ms")
+
+
+def _config(arguments: argparse.Namespace) -> None:
+    from minirec.config import reference
+
+    print(reference(), end="")
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from minirec.evidence.tables import compare
+
+    a, b = (read_json(Path(run) / "results.json") for run in arguments.runs)
+    Console().print(compare(a, b).rich())
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    import tempfile
+
+    import torch
+
+    from minirec import runs
+    from minirec.config import config_from
+    from minirec.serve import Recommender
+
+    for name, version in runs.versions().items():
+        print(f"{name:12s} {version}")
+    devices = [name for name in ("cuda", "mps") if getattr(torch, name).is_available()]
+    print(f"{'devices':12s} {', '.join(['cpu', *devices])}")
+    data = os.environ.get("MINIREC_DATA")
+    state = "not set; real data is optional" if not data else data
+    found = "" if not data or Path(data).is_dir() else " (no such folder: set it to your data)"
+    print(f"{'MINIREC_DATA':12s} {state}{found}")
+    served = Recommender.load()
+    print(f"{'bundled':12s} {len(served.titles)} titles; first for a new user: "
+          f"{served.recommend([], 1)[0].title}")  # fmt: skip
+    started = time.perf_counter()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        results = runs.run(config_from(runs.TINY), Path(folder) / "run", seeds=[0])
+    shares = {m["name"]: m["per_seed"][0]["share_oracle"] for m in results["methods"]}
+    if not shares["uniform random"] < shares["feasible oracle"] == 1:
+        raise UserError("the self-test's oracle is not best; reinstall minirec")
+    print(f"{'self-test':12s} all five stages ran in {time.perf_counter() - started:.0f} s: ok")

@@ -1,0 +1,158 @@
+"""All settings of a run, their units and meanings; read from TOML, checked, printed."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from minirec._io import UserError, setting, suggest
+from minirec.rl.settings import LearnerConfig
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the catalogue and the log come from."""
+
+    folder: str | None = setting(None, "path", "folder with interactions.csv[.gz] and items.csv[.gz]; unset: the small world")  # noqa: E501 fmt: skip
+    world: int = setting(0, "seed", "which small world; nothing was tuned on 1")
+    k_core: int = setting(5, "rows", "keep users and items with at least this many rows")
+    min_rating: float | None = setting(None, "rating", "keep rows rated above this, on the log's own scale")  # noqa: E501 fmt: skip
+    test_share: float = setting(0.2, "share", "users that no stage sees before the evaluation")
+
+
+@dataclass(frozen=True)
+class RulesConfig:
+    """When users quit."""
+
+    preset: str = setting("no_repeat", "name", "no_repeat, ilrec or billp")
+    min_reward: float | None = setting(None, "rating points", "quit below this; unset: 2.0 under the truth, by first_failure under a model")  # noqa: E501 fmt: skip
+    first_failure: float = setting(0.33, "share", "how often a uniformly random first pick fails, wherever min_reward is not set")  # noqa: E501 fmt: skip
+    max_turns: int | None = setting(None, "items", "longest episode; unset: the preset's")
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """The world model (DeepFM over histories)."""
+
+    dim: int = setting(16, "numbers", "size of an embedding")
+    hidden: int = setting(64, "numbers", "width of the deep part")
+    epochs: int = setting(30, "passes", "most passes over the log; training stops early")
+
+
+@dataclass(frozen=True)
+class DemosConfig:
+    """The demonstrations."""
+
+    chat: str = setting("simulated", "name", "chat model: simulated, or ollama:MODEL")
+    episodes: int = setting(200, "episodes", "one for each of so many training users")
+    judged: int = setting(200, "users", "unseen users that the demonstrator itself is judged on")
+    knowledge_noise: float = setting(1.0, "standard deviations", "simulated: noise on what it knows of the items")  # noqa: E501 fmt: skip
+    hallucination: float = setting(0.82, "share", "simulated: how often it writes a title wrongly")
+    popularity_bias: float = setting(0.2, "rating points", "simulated: bonus for a standard deviation of quality")  # noqa: E501 fmt: skip
+    format_error: float = setting(0.02, "share", "simulated: how often its reply breaks the format")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Judging."""
+
+    users: int = setting(400, "users", "at most so many unseen users in the results table")
+    curve_users: int = setting(200, "users", "at most so many of them in the learning curves")
+    judged_at: tuple[int, ...] = setting((1_000, 2_500, 5_000, 7_500, 10_000, 15_000, 20_000, 30_000), "environment steps", "when the learning curves are judged")  # noqa: E501 fmt: skip
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings; each field is a table of the TOML file."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    rules: RulesConfig = field(default_factory=RulesConfig)
+    world: WorldConfig = field(default_factory=WorldConfig)
+    demos: DemosConfig = field(default_factory=DemosConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as nested plain values."""
+        return dataclasses.asdict(self)
+
+
+def load_config(path: str | Path | None) -> Config:
+    """Read settings from a TOML file; what it does not name keeps its default.
+
+    Raises:
+        UserError: If the file cannot be read, or a name or value is not one of the settings.
+    """
+    if path is None:
+        return Config()
+    try:
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no settings file {path}; `minirec config > {path}` writes one") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {error}") from None
+    return config_from(tables, str(path))
+
+
+def config_from(tables: dict[str, Any], origin: str = "settings") -> Config:
+    """Build a :class:`Config` from nested dictionaries, checking every name and type."""
+    config, sections = Config(), {}
+    for name, table in tables.items():
+        if name not in Config.__dataclass_fields__ or not isinstance(table, dict):
+            raise UserError(
+                f"{origin}: no table [{name}]; use one of {', '.join(Config.__dataclass_fields__)}."
+                + suggest(name, Config.__dataclass_fields__)
+            )
+        section = getattr(config, name)
+        hints = typing.get_type_hints(type(section))
+        for key, value in table.items():
+            if key not in hints:
+                raise UserError(
+                    f"{origin}: [{name}] has no setting {key!r}.{suggest(key, hints)} "
+                    "`minirec config` lists them all"
+                )
+            table[key] = _checked(value, hints[key], f"{origin}: {name}.{key}")
+        sections[name] = dataclasses.replace(section, **table)
+    return dataclasses.replace(config, **sections)
+
+
+def reference() -> str:
+    """Return all settings with their defaults, units and meanings, as a valid TOML file."""
+    lines = []
+    for section in dataclasses.fields(Config):
+        value = getattr(Config(), section.name)
+        lines += [f"[{section.name}]  # {(type(value).__doc__ or '').splitlines()[0]}"]
+        for item in dataclasses.fields(value):
+            default, unit = getattr(value, item.name), item.metadata["unit"]
+            shown = f"{item.name} = {_toml(default)}" if default is not None else f"# {item.name} ="
+            lines += [f"# {item.metadata['meaning']} [{unit}]", shown]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def _checked(value: Any, kind: Any, name: str) -> Any:
+    """Return ``value`` as ``kind`` or say what is wrong with it."""
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if typing.get_origin(kinds[0]) is tuple and isinstance(value, list):
+        return tuple(_checked(item, int, name) for item in value)
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not any(k is type(value) for k in kinds):
+        wanted = " or ".join(getattr(k, "__name__", str(k)) for k in kinds if k is not type(None))
+        raise UserError(f"{name} is {value!r}; it must be {wanted}")
+    return value
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:_}"
+    return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -1,0 +1,176 @@
+"""A simulated chat model: knows the titles as a language model might, and reads only its prompt.
+
+It stands in for a language model where none can run. It is given neither users nor item numbers:
+titles and ratings are parsed out of the prompt's text, the answer is text, and prompt, parser and
+grounding are those of a real model. Results name it *simulated*. Built in chapter 5.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from minirec._io import FloatArray, IntArray, UserError, generator
+from minirec.demos.chat import Message
+from minirec.demos.grounding import one_line
+
+RIDGE = 1.0  # variance of what the factors leave unexplained over variance of the taste
+FAME_FROM_QUALITY = 0.5  # correlation of the two
+_LISTED = re.compile(r"^- (.+): (-?\d+(?:\.\d+)?) of 5$", re.MULTILINE)
+_YEAR = re.compile(r"\s*\(\d{4}\)$")
+_ROMAN = ("", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X")
+_DRESSED = ("{}, please", "{} (Deutsche Fassung)", "la saga {}", "{}: Definitive Edition", "My {}")
+_MALFORMED = (
+    "",
+    "Thought: Hard to say.\nAction: I would suggest {0}.",
+    "Thought: Either would do.\nAction: recommend[{0}] or recommend[{1}]",
+)
+
+
+@dataclass(frozen=True)
+class SimulatedDials:
+    """How the simulated chat model errs.
+
+    The defaults make a model that means well-chosen titles (its choice is steady and hardly biased
+    towards fame) but writes most of them wrongly. They lie inside the range of the recorded
+    GPT-3.5 demonstrations of BiLLP: 36 to 82 % of the titles not in the catalogue, 3.5 to 17
+    recommendations an episode.
+
+    Attributes:
+        knowledge_noise: Noise on each known factor and quality, in their standard deviations.
+        temperature: Spread of its choice among the titles, in rating points.
+        popularity_bias: What one standard deviation of fame adds on top, in rating points; it
+            has heard more of some titles than of others, and only partly of the better ones.
+        hallucination: How often the chosen title is written down wrongly, 0 to 1.
+        format_error: How often a reply breaks the form that was asked for, 0 to 1.
+        forgetting: How often a title listed in the prompt is overlooked, 0 to 1.
+
+    Raises:
+        UserError: If a dial is out of range.
+    """
+
+    knowledge_noise: float = 2.0
+    temperature: float = 0.2
+    popularity_bias: float = 0.2
+    hallucination: float = 0.82
+    format_error: float = 0.02
+    forgetting: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            top = 1.0 if name in ("hallucination", "format_error", "forgetting") else np.inf
+            if name != "popularity_bias" and not 0 <= value <= top:
+                raise UserError(f"{name} is {value}; use a number from 0 to {top}")
+
+
+class SimulatedChat:
+    """Infers a taste from the ratings in its prompt and names a title that fits, imperfectly.
+
+    Args:
+        titles: The titles it knows.
+        genres: The genres of each; it talks about them in its thoughts.
+        vectors: True (or fitted) item factors, shape (N, d), any scale; it keeps a noisy copy.
+        quality: What everybody thinks of each item, shape (N,), rating points; likewise.
+        dials: How it errs.
+        seed: Decides what it knows wrongly.
+
+    Raises:
+        UserError: If the arguments do not describe the same N titles.
+    """
+
+    name = "simulated chat model"
+
+    def __init__(
+        self, titles: Sequence[str], genres: Sequence[Sequence[str]], vectors: FloatArray,
+        quality: FloatArray, dials: SimulatedDials | None = None, seed: int = 0,
+    ) -> None:  # fmt: skip
+        sizes = {len(titles), len(genres), len(vectors), len(quality)}
+        if len(sizes) > 1:
+            raise UserError(f"titles, genres, vectors, quality differ in length: {sorted(sizes)}")
+        self.titles, self.genres, self.seed = tuple(titles), tuple(genres), seed
+        self.dials = dials or SimulatedDials()
+        rng = generator(seed, "simulated knowledge")
+        unit = vectors - vectors.mean(0)
+        unit = unit / max(float(np.sqrt((unit**2).sum(1).mean())), 1e-12)  # mean square length 1
+        self._vectors = self._half_known(unit, rng)
+        self._quality = self._half_known(quality - quality.mean(), rng)
+        heard = rng.normal(size=len(titles))  # fame is only partly earned
+        earned = self._quality / max(float(self._quality.std()), 1e-12)
+        fame = FAME_FROM_QUALITY * earned + np.sqrt(1 - FAME_FROM_QUALITY**2) * heard
+        self._appeal = self._quality + self.dials.popularity_bias * fame
+        self._index = {one_line(title): item for item, title in enumerate(self.titles)}
+
+    def reply(self, messages: Sequence[Message], *, seed: int) -> str:
+        """Answer the prompt in the form that it asks for; deterministic per messages and seed."""
+        rng = np.random.default_rng([self.seed, seed])
+        asked = "\n".join(message["content"] for message in messages if message["role"] == "user")
+        listed = [(t, float(r)) for t, r in _LISTED.findall(asked) if t in self._index]
+        items = np.array([self._index[title] for title, _ in listed], np.int64)
+        ratings = np.array([rating for _, rating in listed])
+        item = self._choose(items, ratings, rng)
+        title = self.titles[item]
+        if rng.random() < self.dials.hallucination:
+            title = self._misremembered(title, rng)
+        if rng.random() < self.dials.format_error:
+            other = self.titles[rng.integers(len(self.titles))]
+            return _MALFORMED[rng.integers(len(_MALFORMED))].format(title, other)
+        liked = self.genres[items[ratings.argmax()] if len(items) else item]
+        thought = f"This person seems to like {' and '.join(liked) or 'many things'}."
+        return f"Thought: {thought}\nAction: recommend[{title}]"
+
+    def _half_known(self, truth: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """Return ``truth`` with noise in proportion to the spread of each of its columns."""
+        noise = self.dials.knowledge_noise * truth.std(0) * rng.normal(size=truth.shape)
+        return np.asarray(truth + noise)
+
+    def _choose(self, items: IntArray, ratings: FloatArray, rng: np.random.Generator) -> int:
+        """Draw a title from the softmax of its expected ratings, leaving out the listed ones.
+
+        The taste is the posterior mean under a normal prior: ridge regression of the ratings, less
+        quality, on the noisy factors of the titles in the prompt, with a free intercept.
+        """
+        score = self._appeal
+        if len(items):
+            seen = self._vectors[items] - self._vectors[items].mean(0)
+            gram = seen.T @ seen + RIDGE * np.eye(seen.shape[1])
+            taste = np.linalg.solve(gram, seen.T @ (ratings - self._quality[items]))
+            score = score + self._vectors @ taste
+        score = score + self.dials.temperature * rng.gumbel(size=len(score))
+        remembered = items[rng.random(len(items)) >= self.dials.forgetting]
+        if len(np.unique(remembered)) < len(score):
+            score[remembered] = -np.inf
+        return int(score.argmax())
+
+    def _misremembered(self, title: str, rng: np.random.Generator) -> str:
+        """Write a title wrongly: a sequel, another subtitle, another word, or dressed up."""
+        another = self.titles[rng.integers(len(self.titles))]
+        name, other = (_YEAR.sub("", text) or text for text in (title, another))
+        year, kind = title[len(name) :], rng.integers(4)
+        if kind == 0:
+            name = _sequel(name, int(rng.integers(1, 3)))
+        elif kind == 1:
+            name = f"{name.partition(':')[0]}: {other.partition(': ')[2] or other}"
+        elif kind == 2:
+            words, others = name.split(), other.split()
+            words[rng.integers(len(words))] = others[rng.integers(len(others))]
+            name = " ".join(words)
+        else:
+            name = _DRESSED[rng.integers(len(_DRESSED))].format(name)
+        return name + year
+
+
+def _sequel(name: str, later: int) -> str:
+    """Return the name of a part ``later`` parts after this one, whether or not there is one.
+
+    >>> _sequel("Ashen Crypt II: The Quiet Rose", 2), _sequel("Toy Train 2", 1), _sequel("Kite", 1)
+    ('Ashen Crypt IV', 'Toy Train 3', 'Kite II')
+    """
+    head = name.partition(":")[0]
+    start, _, last = head.rpartition(" ")
+    if start and last.isdecimal() and len(last) < 3:
+        return f"{start} {int(last) + later}"
+    part = _ROMAN.index(last) if start and last in _ROMAN else 0
+    return f"{start if part else head} {_ROMAN[min(part + later, len(_ROMAN) - 1)]}"

@@ -1,0 +1,1 @@
+"""Part V: evidence (metrics, intervals, tables, figures; only the last load matplotlib)."""

@@ -1,0 +1,113 @@
+"""Stage 5: judge everything on users that no stage has seen, each under the same rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minirec._io import IntArray, generator
+from minirec.data.interactions import Interactions
+from minirec.data.smallworld import SmallWorld
+from minirec.evidence.metrics import episode_metrics, play, share
+from minirec.world.batched import BatchedRecEnv
+from minirec.world.controls import (
+    FixedList,
+    Greedy,
+    GreedyRefit,
+    InformedBound,
+    Policy,
+    Popularity,
+    UniformRandom,
+    best_fixed_list,
+)  # fmt: skip
+from minirec.world.deepfm import DeepFMSource
+from minirec.world.oracle import feasible_oracle, upper_bound
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The environment that pays the scores, its users, and what the best plan would earn.
+
+    Attributes:
+        env: Paid by the truth, or on real data by a model that nothing trained on.
+        model_env: The same users and rules, paid by the world model: for the exploitation gap.
+        users: Unseen users, shape (B,).
+        oracle: Return of the feasible oracle for each, shape (B,), rating points.
+        lengths: Its lengths, shape (B,), items.
+        upper: A return that no plan exceeds, shape (B,), rating points.
+    """
+
+    env: BatchedRecEnv
+    model_env: BatchedRecEnv
+    users: IntArray
+    oracle: Any
+    lengths: Any
+    upper: Any
+
+    @classmethod
+    def of(cls, env: BatchedRecEnv, model_env: BatchedRecEnv, users: IntArray) -> Judge:
+        """Work out the oracle and the upper bound for ``users`` (B,)."""
+        world = env.source, env.rules, env.histories, users
+        oracle, lengths = feasible_oracle(*world)
+        return cls(env, model_env, users, oracle, lengths, upper_bound(*world))
+
+    def row(self, returns: Any, lengths: Any) -> Row:
+        """Return the numbers of one table row from B returns and lengths."""
+        bounds = {"share_oracle": self.oracle, "share_upper": self.upper}
+        shares = {name: share(returns, bound) for name, bound in bounds.items()}
+        return {**episode_metrics(returns, lengths), **shares}
+
+    def score(self, policy: Policy, *, gap: bool = False) -> Row:
+        """Play ``policy`` and return its row; with ``gap`` also what the world model says of it."""
+        episodes = play(policy, self.env, self.users)
+        row = self.row(episodes.returns, episodes.lengths)
+        row["distinct"] = episodes.distinct
+        if gap:
+            believed = float(play(policy, self.model_env, self.users).returns.mean())
+            row |= {"model_return": believed, "gap": believed - row["r_traj"]}
+        return row
+
+
+def controls(
+    judge: Judge,
+    train: Interactions,
+    model: DeepFMSource,
+    truth: SmallWorld | None,
+    train_env: BatchedRecEnv,
+    train_users: IntArray,
+    seed: int,
+) -> Iterator[tuple[str, str, Row]]:
+    """Score everything that needs no training, as (name, kind, row).
+
+    Args:
+        judge: Pays.
+        train: The training users' log, for popularity.
+        model: The world model over the visible histories of the judged users.
+        truth: The small world, for the informed bound; None on real data.
+        train_env: The training environment, in which the best fixed list is searched.
+        train_users: Its users, shape (B',).
+        seed: Seed of the random policy.
+    """
+    rules = judge.env.rules
+    block = 0 if rules.repeats == "masked" else rules.window
+    some = train_users[:1000]
+    fixed = best_fixed_list(train_env.source, train_env.rules, train_env.histories, some)
+    policies: list[Policy] = [
+        UniformRandom(generator(seed, "uniform random")),
+        Popularity(np.bincount(train.items, minlength=train.n_items), block),
+        FixedList(fixed, train.n_items, block),
+        Greedy(model, block),
+        GreedyRefit(model.predict_histories, block),
+    ]
+    for policy in policies:
+        greedy = isinstance(policy, Greedy | GreedyRefit)
+        yield policy.name, "control", judge.score(policy, gap=greedy)
+    if truth is not None:
+        bound = InformedBound(truth, block)
+        yield bound.name, "bound", judge.score(bound)
+    yield "feasible oracle", "bound", judge.row(judge.oracle, judge.lengths)

@@ -1,0 +1,113 @@
+"""Intervals over seeds: how sure a few runs let us be.
+
+Tables and figures use Student's t. With the 3 to 10 seeds of a laptop a percentile bootstrap would
+be too narrow: over 5 normal values its "95 %" interval holds the true mean about 83 % of the time,
+Student's t the promised 95 % (both tested).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from minirec._io import FloatArray
+
+LEVEL = 0.95  # of every interval
+
+
+class Interval(NamedTuple):
+    """A mean with its interval, all in the unit of the values.
+
+    Attributes:
+        estimate: The mean; NaN where there is no value.
+        low: Lower end; NaN where there is only one value.
+        high: Upper end; NaN where there is only one value.
+        n: Number of independent values (seeds).
+    """
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def half(self) -> float:
+        """Half the width: what stands behind the plus-minus sign."""
+        return (self.high - self.low) / 2
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval exists and lies on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+
+def t_quantile(df: int) -> float:
+    """Return t such that Student's T with ``df`` >= 1 degrees of freedom is in [-t, t] at LEVEL.
+
+    Source:
+        Abramowitz and Stegun (1964), 26.7.3 and 26.7.4, solved for the angle by bisection.
+    """
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        angle = (low + high) / 2
+        low, high = (angle, high) if _inside(angle, df) < LEVEL else (low, angle)
+    return math.sqrt(df) * math.tan(angle)
+
+
+def half_width(values: ArrayLike) -> FloatArray:
+    """Return half the width of the t interval of the mean over the first axis.
+
+    Args:
+        values: R values or curves, shape (R, ...), any unit.
+
+    Returns:
+        Shape (...), the unit of the values; NaN where R is below 2.
+    """
+    table = np.asarray(values, float)
+    runs = len(table)
+    if runs < 2:
+        return np.full(table.shape[1:], np.nan)
+    return np.asarray(t_quantile(runs - 1) * table.std(0, ddof=1) / math.sqrt(runs))
+
+
+def t_interval(values: Iterable[float]) -> Interval:
+    """Return the mean of R values with Student's t interval.
+
+    Source:
+        Student (1908), The probable error of a mean.
+
+    >>> t_interval([1.0, 2.0, 3.0]).half.__round__(3)
+    2.484
+    """
+    sample = np.array(list(values), float)
+    mean, half = float(sample.mean()) if len(sample) else math.nan, float(half_width(sample))
+    return Interval(mean, mean - half, mean + half, len(sample))
+
+
+def paired_interval(a: ArrayLike, b: ArrayLike) -> Interval:
+    """Return the mean of ``a - b``, both of shape (R,) and seed by seed, with its t interval.
+
+    Seeds that are hard for one method are hard for the other; pairing takes that out.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    first, second = np.asarray(a, float), np.asarray(b, float)
+    if first.shape != second.shape:
+        raise ValueError(f"pairs need equal shapes, not {first.shape} and {second.shape}")
+    return t_interval(first - second)
+
+
+def _inside(angle: float, df: int) -> float:
+    """Return P(abs(T) < sqrt(df) tan(angle)) for Student's T with ``df`` degrees of freedom."""
+    cosine, odd, total = math.cos(angle), df % 2, 0.0
+    term = cosine**odd
+    for power in range(odd, df - 1, 2):
+        total += term
+        term *= cosine**2 * (power + 1) / (power + 2)
+    inside = math.sin(angle) * total
+    return 2 / math.pi * (angle + inside) if odd else inside

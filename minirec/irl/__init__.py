@@ -1,0 +1,1 @@
+"""Part III: what did the demonstrator want? (reward nets, discriminator, weights)."""

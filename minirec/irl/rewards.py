@@ -1,0 +1,105 @@
+"""A learned reward: a network over what the user showed and the item, plus a shaping potential."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import Enum
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """M transitions as tensors: what the discriminator compares.
+
+    Attributes:
+        items: Observed windows before the action, shape (M, K), padded with ``n_items``.
+        rewards: Their rewards in rating points, shape (M, K).
+        acts: Recommended items, shape (M,).
+        next_items: Windows after the action, shape (M, K).
+        next_rewards: Their rewards, shape (M, K).
+        terminated: Whether the user quit, shape (M,).
+        log_probs: log pi(a | s) of the present policy, shape (M,).
+    """
+
+    items: Tensor
+    rewards: Tensor
+    acts: Tensor
+    next_items: Tensor
+    next_rewards: Tensor
+    terminated: Tensor
+    log_probs: Tensor
+
+    def __len__(self) -> int:
+        """Return M."""
+        return len(self.acts)
+
+    def take(self, rows: Tensor) -> Transitions:
+        """Return the chosen rows (M',)."""
+        return Transitions(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+class RewardForm(Enum):
+    """Which function of the discriminator the agent is paid; built in chapter 9.
+
+    The sign decides what mere survival is worth in an episode that can end early.
+    """
+
+    REWARD = "reward"  # g(s, a): AIRL's reward without shaping, centred where it is used
+    AIRL = "airl"  # f - log pi: any sign
+    GAIL = "gail"  # -log(1 - D): always positive, so surviving pays
+
+
+class RewardNet(nn.Module):
+    """AIRL's f(s, a, s') = g(s, a) + gamma (1 - terminated) h(s') - h(s).
+
+    The state is what the observation window shows: the mean item vector, the mean of item vectors
+    weighted by how much they were liked, and the mean reward. Nothing in it is learned by the
+    policy, so the reward stands on its own. Built in chapter 9.
+
+    Args:
+        features: Item features, shape (N, f), dimensionless.
+        hidden: Width of the two hidden layers.
+        discount: gamma of the shaping term.
+
+    Source:
+        Fu, Luo and Levine (2018), eq. 4; terminal potential zero: Ng, Harada and Russell (1999).
+    """
+
+    features: Tensor
+
+    def __init__(self, features: Tensor, *, hidden: int = 64, discount: float = 0.95) -> None:
+        super().__init__()
+        n_features = features.shape[1]
+        self.discount = discount
+        self.register_buffer("features", F.pad(features, (0, 0, 0, 1)))
+        self.g = nn.Sequential(
+            nn.Linear(4 * n_features + 1, hidden), nn.ReLU(),
+            nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1),
+        )  # fmt: skip
+        self.h = nn.Sequential(
+            nn.Linear(2 * n_features + 1, hidden), nn.ReLU(), nn.Linear(hidden, 1)
+        )
+
+    def state(self, items: Tensor, rewards: Tensor) -> Tensor:
+        """Summarise windows (M, K) as (M, 2f + 1)."""
+        known = (items < len(self.features) - 1).unsqueeze(2)
+        x = self.features[items]
+        liking = ((rewards - 3) / 2).unsqueeze(2) * known
+        count = known.sum(1).clamp(min=1)
+        return torch.cat([x.sum(1), (liking * x).sum(1), liking.sum(1)], 1) / count
+
+    def reward(self, items: Tensor, rewards: Tensor, acts: Tensor) -> Tensor:
+        """Return g(s, a) of windows (M, K) and items (M,) -> (M,): the learned_reward."""
+        state, x = self.state(items, rewards), self.features[acts]
+        liked = state[:, x.shape[1] : -1]
+        return self.g(torch.cat([state, x, liked * x], 1)).squeeze(1)
+
+    def forward(self, batch: Transitions) -> Tensor:
+        """Return f(s, a, s') of each transition, shape (M,)."""
+        g = self.reward(batch.items, batch.rewards, batch.acts)
+        here = self.h(self.state(batch.items, batch.rewards)).squeeze(1)
+        there = self.h(self.state(batch.next_items, batch.next_rewards)).squeeze(1)
+        return g + self.discount * ~batch.terminated * there - here

@@ -1,0 +1,289 @@
+"""A run is a folder: settings, artefacts with the hash of what they were made from, results."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minirec import __version__, pipeline
+from minirec._io import (
+    UserError,
+    append_jsonl,
+    read_json,
+    read_jsonl,
+    torch_generator,
+    write_json,
+    write_text,
+)  # fmt: skip
+from minirec.config import Config
+from minirec.evidence.tables import Results, results_table
+from minirec.pipeline import Setup
+from minirec.rl.agent import PolicyAgent
+from minirec.rl.imitation import Demonstrations
+from minirec.rl.learner import ILRec
+from minirec.world.deepfm import DeepFM
+from minirec.world.trajectory import load_trajectories, save_trajectories
+
+Work = Callable[..., None]
+"""Makes the outputs of a stage: gets a folder for what it wants to keep, and their paths."""
+
+TINY: dict[str, Any] = {
+    "world": {"epochs": 2, "dim": 6, "hidden": 16},
+    "demos": {"episodes": 12, "judged": 8},
+    "learner": {"steps": 1_000, "clone_epochs": 2, "rounds": 4, "hidden": 16, "dim": 8},
+    "evaluation": {"users": 20, "curve_users": 10, "judged_at": [500]},
+    "rules": {"max_turns": 20},
+}
+"""Settings under which all five stages run in seconds: for tests and for ``minirec doctor``."""
+
+PACKAGES = ("minirec", "torch", "numpy", "gymnasium", "pandas", "rapidfuzz")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    found = {"python": platform.python_version(), "system": platform.system()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def file_hash(path: str | Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal text."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class RunFolder:
+    """One run on disk. Every file in it is written whole or not at all.
+
+    Args:
+        path: The folder.
+        config: The settings of this run.
+        resume: Go on with an existing folder.
+
+    Raises:
+        UserError: If the folder holds a run and ``resume`` is False, or holds something else.
+    """
+
+    def __init__(self, path: str | Path, config: Config, *, resume: bool = False) -> None:
+        self.path, self.config = Path(path), config
+        settings = self.path / "config.json"
+        if self.path.is_file():
+            raise UserError(f"{path} is a file; choose a folder with --out")
+        if self.path.is_dir() and any(self.path.iterdir()):
+            if not settings.is_file() and not self._only_leftovers():
+                raise UserError(f"{path} is not empty and holds no run; choose another with --out")
+            if not resume:
+                raise UserError(f"{path} holds a run; go on with --resume or choose another --out")
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(settings, {"config": config.to_json(), "versions": versions()})
+
+    def _only_leftovers(self) -> bool:
+        """Whether the folder holds nothing but a temporary file of a start that was killed."""
+        return all(item.name.startswith(".config.") for item in self.path.iterdir())
+
+    def stage(self, name: str, inputs: dict[str, Any], outputs: list[Path], work: Work) -> None:
+        """Run one stage unless its outputs are there and were made from the same inputs.
+
+        Args:
+            name: For example ``"seed-0/world"``.
+            inputs: Settings and hashes that the outputs depend on.
+            outputs: Files that ``work`` writes, in this folder.
+            work: Gets a folder for what it wants to keep until it is done, which belongs to these
+                very inputs, so that whatever lies in it can be gone on with; then the outputs.
+        """
+        key = hashlib.sha256(json.dumps([name, inputs], sort_keys=True).encode()).hexdigest()
+        stamp = self.path / f"{name}.stage.json"
+        if stamp.is_file():
+            made = read_json(stamp)
+            if made == {"key": key, "files": _hashes(outputs)}:
+                return
+        started = time.perf_counter()
+        kept = self.path / f"{name}.{key[:12]}.partial"
+        kept.mkdir(parents=True, exist_ok=True)
+        work(kept, *outputs)
+        write_json(stamp, {"key": key, "files": _hashes(outputs)})
+        for leftover in stamp.parent.glob(f"{stamp.name.split('.')[0]}.*.partial"):
+            shutil.rmtree(leftover)
+        self.log(stage=name, seconds=round(time.perf_counter() - started, 2))
+
+    def seconds(self) -> dict[str, float]:
+        """Return how long each stage took when it was last run."""
+        file = self.path / "metrics.jsonl"
+        rows = read_jsonl(file) if file.is_file() else []
+        return {row["stage"]: row["seconds"] for row in rows}
+
+    def log(self, **values: Any) -> None:
+        """Append one line to ``metrics.jsonl``."""
+        append_jsonl(self.path / "metrics.jsonl", values)
+
+
+def _hashes(files: list[Path]) -> dict[str, str]:
+    """Return the hash of each file that is there, by name."""
+    return {file.name: file_hash(file) for file in files if file.is_file()}
+
+
+def run(
+    config: Config,
+    out: str | Path,
+    *,
+    seeds: list[int],
+    resume: bool = False,
+    device: str = "cpu",
+    command: str = "",
+) -> dict[str, Any]:
+    """Run the five stages for each seed and write results, table and figures into ``out``.
+
+    Args:
+        config: The settings.
+        out: The run folder.
+        seeds: One whole run for each; they vary users, demonstrations and training.
+        resume: Go on with an existing folder; stages whose inputs have not changed are skipped.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        command: What the user typed; kept with the results.
+
+    Returns:
+        What ``results.json`` holds.
+
+    Raises:
+        UserError: If the folder is taken, or settings or data are not usable.
+    """
+    problem = pipeline.load_problem(config)
+    folder = RunFolder(out, config, resume=resume)
+    done = [run_seed(folder, pipeline.prepare(problem, config, seed), device) for seed in seeds]
+    results = gather(problem, config, seeds, done)
+    results |= {"command": command, "seconds": folder.seconds(), "versions": versions()}
+    write_json(folder.path / "results.json", results)
+    report(results, folder.path)
+    return results
+
+
+def gather(
+    problem: pipeline.Problem, config: Config, seeds: list[int], done: list[dict[str, Any]]
+) -> Results:
+    """Put what the seeds found into one dictionary, the content of ``results.json``."""
+    methods: dict[str, dict[str, Any]] = {}
+    for seed, found in zip(seeds, done, strict=True):
+        for name, kind, row in found["rows"]:
+            entry = methods.setdefault(name, {"name": name, "kind": kind, "per_seed": []})
+            entry["per_seed"].append({"seed": seed, **row})
+    if "demonstrator" in methods:
+        methods["demonstrator"]["simulated"] = config.demos.chat == "simulated"
+    data = {"name": problem.name, "sha256": problem.digest(), **problem.card}
+    errors = [found["judge"] for found in done if found["judge"]]
+    if errors:
+        data["judge"] = {key: sum(e[key] for e in errors) / len(errors) for key in errors[0]}
+    curves = [
+        {"name": name, "seed": seed, **{key: [point[key] for point in points] for key in points[0]}}
+        for seed, found in zip(seeds, done, strict=True) for name, points in found["curves"].items()
+    ]  # fmt: skip
+    return {
+        "config": config.to_json(), "data": data, "seeds": seeds, "rules": asdict(config.rules),
+        "methods": list(methods.values()), "curves": curves,
+        "demonstrations": [found["demonstrations"] for found in done],
+    }  # fmt: skip
+
+
+def report(results: Results, folder: Path) -> None:
+    """Write the results table as Markdown and the three figures with their alt texts."""
+    from minirec.evidence import plots
+
+    write_text(folder / "results.md", results_table(results).markdown())
+    texts = {}
+    for draw in (plots.learning_curves, plots.shares, plots.length_reward):
+        figure, alt, caption = draw(results)
+        name = draw.__name__.replace("_", "-")
+        plots.save_figure(figure, folder / f"{name}.png")
+        texts[name] = {"alt": alt, "caption": caption}
+    write_json(folder / "figures.json", texts)
+
+
+def run_seed(folder: RunFolder, setup: Setup, device: str) -> dict[str, Any]:
+    """Run or resume all stages of one seed; return what its ``evaluation.json`` holds."""
+    config, where = setup.config, f"seed-{setup.seed}"
+    always = {
+        "seed": setup.seed, "data": setup.problem.digest(), "version": __version__,
+        "rules": asdict(config.rules), "world": asdict(config.world),
+        "test share": config.data.test_share,
+    }  # fmt: skip
+
+    def stage(name: str, inputs: dict[str, Any], outputs: list[str], work: Work) -> list[Path]:
+        paths = [folder.path / where / output for output in outputs]
+        folder.stage(f"{where}/{name}", always | inputs, paths, work)
+        return paths
+
+    def fit(kept: Path, target: Path) -> None:
+        pipeline.fit_world(setup, kept).save(target)
+
+    model = DeepFM.load(stage("world", {}, ["world.pt"], fit)[0])
+
+    def show(kept: Path, target: Path) -> None:
+        save_trajectories(target, pipeline.demonstrate(setup, model, kept))
+
+    asked = {"demos": asdict(config.demos)}
+    shown = load_trajectories(stage("demonstrations", asked, ["demos.jsonl"], show)[0])
+    masked = setup.training_env(model).rules.repeats == "masked"
+    demos = Demonstrations.pack(shown, setup.start if masked else None, device)
+    payer = pipeline.fit_payer(setup)
+    judge = pipeline.judge_of(setup, model, payer, config.evaluation.users)
+    few = pipeline.judge_of(setup, model, payer, config.evaluation.curve_users)
+
+    def score(learner: ILRec) -> dict[str, float]:
+        row = few.score(PolicyAgent(learner.policy, "learner"))
+        return {"return": row["r_traj"], "share_oracle": row["share_oracle"]}
+
+    shuffled = demos.shuffled(torch_generator(setup.seed, "shuffled demonstrations"))
+    dealt = {"IL-Rec": demos, "shuffled demonstrations": shuffled}
+    learned = asked | {"learner": asdict(config.learner), "device": device}
+    learned |= {"evaluation": asdict(config.evaluation)}
+
+    def infer(kept: Path, target: Path, *, arm: str) -> None:
+        state = pipeline.infer_reward(setup, model, dealt[arm], score, kept, arm, device)
+        pipeline.save_tensors(target, state)
+
+    def train(kept: Path, target: Path, serve: Path, *, arm: str, inferred: Path | None) -> None:
+        learner = pipeline.make_learner(setup, model, dealt.get(arm), arm, device)
+        start: list[dict[str, float]] = []
+        if inferred is not None:
+            state = torch.load(inferred, weights_only=True, map_location=device)
+            learner.load_state_dict(state["learner"])
+            start = [state["cloned_score"]]
+        curve = start + pipeline.train_policy(setup, learner, score, kept, arm, device)
+        policy = learner.policy.state_dict()
+        pipeline.save_tensors(target, {"policy": policy, "curve": curve})
+        pipeline.save_tensors(serve, policy)
+
+    trained: dict[str, Path] = {}
+    rewards: dict[str, Path] = {}
+    for arm in pipeline.ARMS:
+        slug = arm.lower().replace(" ", "-")
+        if arm in dealt:
+            work = partial(infer, arm=arm)
+            rewards[arm] = stage(f"reward-{slug}", learned, [f"reward-{slug}.pt"], work)[0]
+        outputs = [f"policy-{slug}.pt", f"serve-{slug}.pt"]
+        learn = partial(train, arm=arm, inferred=rewards.get(arm))
+        trained[arm] = stage(f"policy-{slug}", learned, outputs, learn)[0]
+    write_json(folder.path / where / "titles.json", setup.problem.catalogue.titles)
+
+    def evaluate(kept: Path, target: Path) -> None:
+        found = pipeline.evaluate(setup, model, judge, trained, rewards["IL-Rec"], shown, kept)
+        write_json(target, found | {"judge": pipeline.judge_error(payer)})
+
+    made_of = learned | {arm: file_hash(path) for arm, path in trained.items()}
+    result: dict[str, Any]
+    result = read_json(stage("evaluation", made_of, ["evaluation.json"], evaluate)[0])
+    return result
