@@ -200,6 +200,8 @@ def chat_model(setup: Setup, model: DeepFM) -> ChatModel:
 def demonstrate(setup: Setup, model: DeepFM, partial: Path) -> list[Trajectory]:
     """Stage 2: let the chat model play the training environment, one training user an episode."""
     env = setup.training_env(model)
+    turns = min(setup.config.demos.turns, env.rules.max_turns)
+    env.rules = dataclasses.replace(env.rules, max_turns=turns)
     users = setup.rng("demonstrations").permutation(setup.split.train_users)
     users = users[: setup.config.demos.episodes]
     return ask_chat(setup, model, env, users, partial / "demos.jsonl")
@@ -290,7 +292,7 @@ def train_policy(
     if kept.is_file():
         state = torch.load(kept, weights_only=True, map_location=device)
         learner.load_state_dict(state["learner"])
-        curve = state["curve"]
+        curve: list[dict[str, float]] = state["curve"]
     else:
         curve = [{"steps": learner.steps, **score(learner)}]
     with progress(budget, f"policy: {arm}") as advance:

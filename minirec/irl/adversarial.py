@@ -43,7 +43,8 @@ class Discriminator(nn.Module):
 
     def forward(self, batch: Transitions) -> Tensor:
         """Return the logits, shape (M,)."""
-        return self.net(batch) - batch.log_probs
+        logits: Tensor = self.net(batch) - batch.log_probs
+        return logits
 
     def pay(self, batch: Transitions, form: RewardForm) -> Tensor:
         """Return what the agent is paid for each transition, shape (M,), without gradients."""

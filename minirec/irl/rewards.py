@@ -95,11 +95,13 @@ class RewardNet(nn.Module):
         """Return g(s, a) of windows (M, K) and items (M,) -> (M,): the learned_reward."""
         state, x = self.state(items, rewards), self.features[acts]
         liked = state[:, x.shape[1] : -1]
-        return self.g(torch.cat([state, x, liked * x], 1)).squeeze(1)
+        g: Tensor = self.g(torch.cat([state, x, liked * x], 1))
+        return g.squeeze(1)
 
     def forward(self, batch: Transitions) -> Tensor:
         """Return f(s, a, s') of each transition, shape (M,)."""
         g = self.reward(batch.items, batch.rewards, batch.acts)
         here = self.h(self.state(batch.items, batch.rewards)).squeeze(1)
         there = self.h(self.state(batch.next_items, batch.next_rewards)).squeeze(1)
-        return g + self.discount * ~batch.terminated * there - here
+        f: Tensor = g + self.discount * ~batch.terminated * there - here
+        return f

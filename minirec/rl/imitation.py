@@ -43,19 +43,13 @@ class Demonstrations:
         trajectories: Sequence[Trajectory],
         histories: Histories | None,
         device: torch.device | str = "cpu",
-        *,
-        longest: int = 30,
     ) -> Demonstrations:
-        """Pad trajectories, keeping the first ``longest`` steps of each.
-
-        Without that limit the few users who accept anything would outvote all others. Pass
-        ``histories`` where the rules mask repeats, else None.
-        """
+        """Pad trajectories; pass ``histories`` where the rules mask repeats, else None."""
         trajectories = [trajectory for trajectory in trajectories if len(trajectory)]
-        longest = min(longest, max(len(trajectory) for trajectory in trajectories))
+        longest = max(len(trajectory) for trajectory in trajectories)
 
         def pad(name: str, dtype: torch.dtype) -> Tensor:
-            rows = [np.asarray(getattr(t, name))[:longest] for t in trajectories]
+            rows = [np.asarray(getattr(trajectory, name)) for trajectory in trajectories]
             padded = [np.pad(row, (0, longest - len(row))) for row in rows]
             return torch.tensor(np.stack(padded), dtype=dtype, device=device)
 
@@ -80,8 +74,10 @@ class Demonstrations:
         longest = int(self.valid[rows].sum(1).max())
         unseen = None if self.unseen is None else self.unseen[rows]
         start = self.start_items[rows], self.start_rewards[rows]
-        names = "acts", "rewards", "valid", "terminated"
-        return Demonstrations(*start, *(getattr(self, n)[rows, :longest] for n in names), unseen)
+        acts, rewards, valid, terminated = (
+            part[rows, :longest] for part in (self.acts, self.rewards, self.valid, self.terminated)
+        )
+        return Demonstrations(*start, acts, rewards, valid, terminated, unseen)
 
     def shuffled(self, generator: torch.Generator) -> Demonstrations:
         """Return the control: the same items, dealt to the steps at random."""

@@ -94,7 +94,8 @@ class RecPolicy(nn.Module):
     def start(self, table: ItemTable, items: Tensor, rewards: Tensor) -> Tensor:
         """Return the state (B, d) after reading a window of items and rewards, both (B, K)."""
         state = table.vectors.new_zeros(len(items), self.hidden + self.width * (self.width + 1) + 1)
-        for k in range(items.shape[1]):
+        known = (items < self.n_items).any(0).nonzero()
+        for k in range(int(known[0]) if len(known) else items.shape[1], items.shape[1]):
             state = self.step(table, state, items[:, k], rewards[:, k])
         return state
 
@@ -116,7 +117,9 @@ class RecPolicy(nn.Module):
 
     def predict(self, table: ItemTable, known: Tensor) -> Tensor:
         """Return the predicted rewards of all items in rating points, (B, N)."""
-        return 3 + self.level(known) + self.taste(known) @ table.vectors[:-1].T + table.quality
+        level, taste = self.level(known), self.taste(known)
+        predicted: Tensor = 3 + level + taste @ table.vectors[:-1].T + table.quality
+        return predicted
 
     def act(self, table: ItemTable, state: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits (B, N), values (B,) and what the reward head saw, (B, f + 2).
@@ -133,7 +136,8 @@ class RecPolicy(nn.Module):
 
     def value(self, state: Tensor) -> Tensor:
         """Return the critic's value of each state (B, d) -> (B,)."""
-        return self.critic(self.read(state)[0]).squeeze(1)
+        value: Tensor = self.critic(self.read(state)[0])
+        return value.squeeze(1)
 
 
 def sample(logits: Tensor, generator: torch.Generator) -> Tensor:

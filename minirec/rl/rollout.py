@@ -65,7 +65,7 @@ class Collector:
             self.obs = env.reset(self.draw.choice(self.users, self.size))
             self.state = self._start(policy, table, self.obs)
         obs, state = self.obs, self.state.detach()
-        columns: dict[str, list[Any]] = {name: [] for name in Segment.__dataclass_fields__}
+        columns: dict[str, Any] = {name: [] for name in Segment.__dataclass_fields__}
         for _ in range(length):
             mask = torch.from_numpy(env.action_mask.copy()).to(device)
             logits, values, known = policy.act(table, state, mask)
@@ -96,11 +96,9 @@ class Collector:
                 obs = env.restart(done, self.draw.choice(self.users, int(done.sum())))
                 state = self._restart(policy, table, state, obs, done)
         self.obs, self.state = obs, state.detach()
-        stacked = {
-            name: torch.stack(value) if isinstance(value[0], Tensor) else value
-            for name, value in columns.items()
-        }
-        return Segment(**stacked)
+        for name, value in columns.items():
+            columns[name] = torch.stack(value) if isinstance(value[0], Tensor) else value
+        return Segment(**columns)
 
     def _start(self, policy: RecPolicy, table: Any, obs: Obs) -> Tensor:
         device = policy.features.device

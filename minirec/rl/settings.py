@@ -11,7 +11,7 @@ from minirec._io import setting
 class LearnerConfig:
     """The learner: imitation, inverse reinforcement learning, actor-critic."""
 
-    steps: int = setting(40_000, "environment steps", "budget of every learner, demonstration steps included")  # noqa: E501 fmt: skip
+    steps: int = setting(30_000, "environment steps", "budget of every learner, demonstration steps included")  # noqa: E501 fmt: skip
     users: int = setting(16, "users", "how many users play at once")
     segment: int = setting(8, "steps", "steps of each user between two updates")
     rate: float = setting(3e-3, "per update", "learning rate of critic and reward head (Adam)")
@@ -23,15 +23,15 @@ class LearnerConfig:
     hidden: int = setting(64, "numbers", "size of the state")
     memory: int = setting(100_000, "steps", "how many steps the reward head remembers")
     memory_batch: int = setting(256, "steps", "remembered steps in one fit of the reward head")
-    memory_steps: int = setting(4, "fits", "fits of the reward head after each update")
-    clone_epochs: int = setting(20, "passes", "warm start: passes of imitation over the demonstrations")  # noqa: E501 fmt: skip
-    clone_rate: float = setting(3e-4, "per update", "learning rate of the actor in the warm start")
+    memory_steps: int = setting(8, "fits", "fits of the reward head after each update")
+    clone_epochs: int = setting(8, "passes", "warm start: passes of imitation over the demonstrations")  # noqa: E501 fmt: skip
+    clone_rate: float = setting(1e-4, "per update", "learning rate of the actor in the warm start")
     rounds: int = setting(10, "rounds", "adversarial rounds of inverse reinforcement learning")
     disc_steps: int = setting(4, "steps", "discriminator steps a round")
     disc_batch: int = setting(128, "transitions", "of each side in a discriminator step")
     disc_rate: float = setting(1e-3, "per step", "learning rate of the discriminator (Adam)")
     imitation: float = setting(0.2, "per nat", "lambda_imit at the start")
-    imitation_steps: int = setting(20_000, "environment steps", "when lambda_imit has faded to 0")
+    imitation_steps: int = setting(15_000, "environment steps", "when lambda_imit has faded to 0")
     demo_batch: int = setting(32, "demonstrations", "demonstrations in an imitation step")
     bonus: float = setting(0.25, "rating points", "weight of the standardised learned reward")
     weight_temperature: float = setting(1.0, "standard deviations", "beta: how sharply w_env prefers good steps")  # noqa: E501 fmt: skip
