@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     recommend = commands.add_parser("recommend", help="titles in, titles out")
     recommend.add_argument("--run", help="run folder; the policy that comes with minirec if unset")
-    recommend.add_argument("--history", required=True, help='"title; title = 2.5; title", oldest first')
+    recommend.add_argument("--history", required=True, help='"title; title = 2.5", oldest first')
     recommend.add_argument("-k", type=int, default=10, help="how many (default: %(default)s)")
     recommend.set_defaults(act=_recommend)
 
@@ -133,7 +133,7 @@ def _doctor(arguments: argparse.Namespace) -> None:
     devices = [name for name in ("cuda", "mps") if getattr(torch, name).is_available()]
     print(f"{'devices':12s} {', '.join(['cpu', *devices])}")
     data = os.environ.get("MINIREC_DATA")
-    state = "not set; real data is optional" if not data else data
+    state = data or "not set; real data is optional"
     found = "" if not data or Path(data).is_dir() else " (no such folder: set it to your data)"
     print(f"{'MINIREC_DATA':12s} {state}{found}")
     served = Recommender.load()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +16,18 @@ from minirec._io import (
     UserError,
     append_jsonl,
     atomic,
-    generator,
     progress,
     read_jsonl,
     torch_generator,
     write_jsonl,
 )  # fmt: skip
-from minirec.config import Config
-from minirec.data.catalogue import Catalogue
-from minirec.data.folder import load_folder
-from minirec.data.interactions import Interactions
-from minirec.data.smallworld import SmallWorld, small_world
-from minirec.data.split import Split, split
 from minirec.demos.actor import audit
 from minirec.demos.actor import demonstrate as play_chat
 from minirec.demos.chat import ChatModel
 from minirec.demos.grounding import Grounder
 from minirec.demos.simulated import SimulatedChat, SimulatedDials
 from minirec.evidence.evaluate import Judge, controls
+from minirec.problem import Setup
 from minirec.rl.agent import PolicyAgent
 from minirec.rl.imitation import Demonstrations
 from minirec.rl.learner import ILRec, train
@@ -43,9 +35,7 @@ from minirec.rl.policy import load_policy
 from minirec.rl.rollout import Collector
 from minirec.world.batched import BatchedRecEnv
 from minirec.world.deepfm import DeepFM, DeepFMSource, fit_deepfm
-from minirec.world.histories import Histories
-from minirec.world.judge import JudgeSource, fail_quantile, fit_judge
-from minirec.world.rules import START, QuitRules, rules_named
+from minirec.world.judge import JudgeSource, fit_judge
 from minirec.world.sources import RewardSource, TruthSource
 from minirec.world.trajectory import Trajectory
 
@@ -54,104 +44,6 @@ ARMS = ("A2C without demonstrations", "constant reward", "shuffled demonstration
 
 
 Score = Callable[[ILRec], dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What stays the same for all seeds: a catalogue, a log and, in the small world, the truth."""
-
-    name: str
-    catalogue: Catalogue
-    log: Interactions
-    truth: SmallWorld | None
-    card: dict[str, Any]
-
-    def digest(self) -> str:
-        """Return a hash of the catalogue and the log, so that a run knows its own data."""
-        parts = self.log.users, self.log.items, self.log.ratings, np.array(self.catalogue.titles)
-        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
-
-
-def load_problem(config: Config) -> Problem:
-    """Load the data that the settings name; the bundled small world if they name none."""
-    data = config.data
-    if data.folder is None:
-        world = small_world(data.world)
-        name = "small world" if data.world == 0 else f"small world {data.world}"
-        return Problem(name, world.catalogue, world.log, world, {"rows": len(world.log.items)})
-    found = load_folder(data.folder, k_core=data.k_core, min_rating=data.min_rating)
-    return Problem(found.name, found.catalogue, found.log, None, found.card)
-
-
-@dataclass(frozen=True)
-class Setup:
-    """One seed's split and everything that follows from it alone.
-
-    Attributes:
-        problem: The data.
-        config: All settings.
-        seed: The run's seed.
-        split: Who is trained on and who is judged; halves of every user's rows.
-        start: What an episode may show of each user beforehand.
-    """
-
-    problem: Problem
-    config: Config
-    seed: int
-    split: Split
-    start: Histories
-
-    def rng(self, purpose: str) -> np.random.Generator:
-        """Return this run's generator for one purpose."""
-        return generator(self.seed, purpose)
-
-    def env(self, source: RewardSource, min_reward: float) -> BatchedRecEnv:
-        """Return an environment in which ``source`` pays, under the run's quit rules."""
-        history, length = START[self.config.rules.preset]
-        return BatchedRecEnv(
-            source, self.rules(min_reward), self.start, K=length, history=history
-        )
-
-    def rules(self, min_reward: float) -> QuitRules:
-        """Return the run's quit rules with this threshold in rating points."""
-        rules = dataclasses.replace(rules_named(self.config.rules.preset), min_reward=min_reward)
-        turns = self.config.rules.max_turns
-        return rules if turns is None else dataclasses.replace(rules, max_turns=turns)
-
-    def training_env(self, model: DeepFM) -> BatchedRecEnv:
-        """Return the environment that every learner plays: the world model, training users."""
-        return self.model_env(model, self.split.train, self.split.train_users)
-
-    def model_env(self, model: DeepFM, log: Interactions, users: IntArray) -> BatchedRecEnv:
-        """Return an environment that the world model pays, its own error added to each reward.
-
-        The users are known to it by their rows in ``log``. Unless the settings name one, the quit
-        threshold is where a uniformly random first pick of ``users`` fails as often as they say.
-        """
-        source = DeepFMSource(model, log, noise_seed=self.seed)
-        rules = self.config.rules
-        threshold = rules.min_reward
-        if threshold is None:
-            threshold = fail_quantile(source, users, rules.first_failure, self.rng("threshold"))
-        return self.env(source, threshold)
-
-    def judge_env(self, source: RewardSource) -> BatchedRecEnv:
-        """Return the environment that pays the scores: 2.0 is the threshold of a known truth."""
-        rules = self.config.rules
-        threshold = rules.min_reward
-        if threshold is None:
-            users, rng = self.split.test_users, self.rng("judge's threshold")
-            known = self.problem.truth is not None
-            threshold = 2.0 if known else fail_quantile(source, users, rules.first_failure, rng)
-        return self.env(source, threshold)
-
-
-def prepare(problem: Problem, config: Config, seed: int) -> Setup:
-    """Split the users for one seed."""
-    rng = generator(seed, "split")
-    share, real = config.data.test_share, problem.truth is None
-    parts = split(problem.log, test_share=share, rng=rng, judge_needs_log=real)
-    return Setup(problem, config, seed, parts, Histories.from_log(parts.start))
 
 
 def fit_world(setup: Setup, partial: Path) -> DeepFM:

@@ -28,7 +28,7 @@ from minirec._io import (
 )  # fmt: skip
 from minirec.config import Config
 from minirec.evidence.tables import Results, results_table
-from minirec.pipeline import Setup
+from minirec.problem import Problem, Setup, load_problem, prepare
 from minirec.rl.agent import PolicyAgent
 from minirec.rl.imitation import Demonstrations
 from minirec.rl.learner import ILRec
@@ -162,9 +162,9 @@ def run(
     Raises:
         UserError: If the folder is taken, or settings or data are not usable.
     """
-    problem = pipeline.load_problem(config)
+    problem = load_problem(config)
     folder = RunFolder(out, config, resume=resume)
-    done = [run_seed(folder, pipeline.prepare(problem, config, seed), device) for seed in seeds]
+    done = [run_seed(folder, prepare(problem, config, seed), device) for seed in seeds]
     results = gather(problem, config, seeds, done)
     results |= {"command": command, "seconds": folder.seconds(), "versions": versions()}
     write_json(folder.path / "results.json", results)
@@ -173,7 +173,7 @@ def run(
 
 
 def gather(
-    problem: pipeline.Problem, config: Config, seeds: list[int], done: list[dict[str, Any]]
+    problem: Problem, config: Config, seeds: list[int], done: list[dict[str, Any]]
 ) -> Results:
     """Put what the seeds found into one dictionary, the content of ``results.json``."""
     methods: dict[str, dict[str, Any]] = {}

@@ -125,9 +125,10 @@ def demonstration(env, acts, user=0):
 
 def test_imitation_makes_the_demonstrated_items_likely():
     env, policy = make_env(QuitRules(min_reward=-1, repeats="masked")), make_policy()
-    demos = Demonstrations.pack([demonstration(env, [5, 6]), demonstration(env, [7], 1)], env.histories)
+    shown = [demonstration(env, [5, 6]), demonstration(env, [7], 1)]
+    demos = Demonstrations.pack(shown, env.histories)
     optimiser = torch.optim.Adam(policy.parameters(), lr=0.02)
-    for _ in range(60):
+    for _ in range(200):
         loss = imitation_loss(replay(policy, demos), demos, torch.ones_like(demos.rewards))
         optimiser.zero_grad()
         loss.backward()

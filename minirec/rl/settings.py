@@ -30,9 +30,9 @@ class LearnerConfig:
     disc_steps: int = setting(4, "steps", "discriminator steps a round")
     disc_batch: int = setting(128, "transitions", "of each side in a discriminator step")
     disc_rate: float = setting(1e-3, "per step", "learning rate of the discriminator (Adam)")
-    imitation: float = setting(0.2, "per nat", "lambda_imit at the start")
+    imitation: float = setting(0.05, "per nat", "lambda_imit at the start")
     imitation_steps: int = setting(15_000, "environment steps", "when lambda_imit has faded to 0")
     demo_batch: int = setting(32, "demonstrations", "demonstrations in an imitation step")
-    bonus: float = setting(0.25, "rating points", "weight of the standardised learned reward")
+    bonus: float = setting(0.1, "rating points", "weight of the standardised learned reward")
     weight_temperature: float = setting(1.0, "standard deviations", "beta: how sharply w_env prefers good steps")  # noqa: E501 fmt: skip
     weight_mix: float = setting(0.5, "share", "alpha: exponent of w_env, 1 - alpha that of w_irl")

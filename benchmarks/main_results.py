@@ -1,0 +1,80 @@
+"""The results table of the book: every method, several seeds, one resumable command each.
+
+    python benchmarks/main_results.py small-world
+    python benchmarks/main_results.py second-world
+    python benchmarks/main_results.py movielens-latest-small     # needs MINIREC_DATA
+    python benchmarks/main_results.py steam-playtime             # needs MINIREC_DATA
+
+Each writes ``book/_results/NAME.json``: what ``minirec run`` found, with the command, the settings,
+the seeds, the commit and the hash of the data. ``--tiny`` runs the same code in seconds, into a
+folder of your choice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minirec import runs
+from minirec._io import UserError, write_json
+from minirec.config import config_from
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS: dict[str, tuple[dict[str, Any], int]] = {
+    "small-world": ({}, 5),
+    "second-world": ({"data": {"world": 1}}, 5),
+    "movielens-latest-small": ({}, 3),
+    "steam-playtime": ({"data": {"min_rating": 0.0}}, 3),
+}
+"""Name -> settings that differ from the defaults, number of seeds."""
+REAL = ("movielens-latest-small", "steam-playtime")
+
+
+def commit() -> str:
+    """Return the commit the code is at, marked if files have changed since."""
+    call = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    return subprocess.run(call, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def main() -> int:
+    """Run one experiment."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=EXPERIMENTS)
+    parser.add_argument("--tiny", action="store_true", help="the same in seconds, for tests")
+    parser.add_argument("--out", type=Path, help="where NAME.json goes (default: book/_results)")
+    arguments = parser.parse_args()
+    if arguments.tiny and arguments.out is None:
+        parser.error("--tiny needs --out: tiny results do not belong into the book")
+    settings, seeds = EXPERIMENTS[arguments.name]
+    tables = {name: dict(table) for name, table in (runs.TINY if arguments.tiny else {}).items()}
+    for name, table in settings.items():
+        tables.setdefault(name, {}).update(table)
+    if arguments.name in REAL:
+        data = os.environ.get("MINIREC_DATA")
+        if not data:
+            raise UserError("MINIREC_DATA is not set; point it at the folder that holds the data")
+        tables.setdefault("data", {})["folder"] = str(Path(data) / arguments.name)
+    torch.set_num_threads(1)
+    where = arguments.out or ROOT / "book" / "_results"
+    folder = (arguments.out or ROOT / "runs") / f"{arguments.name}-run"
+    results = runs.run(
+        config_from(tables), folder, resume=True, seeds=list(range(2 if arguments.tiny else seeds)),
+        command=f"python benchmarks/main_results.py {arguments.name}",
+    )  # fmt: skip
+    results["config"]["data"]["folder"] = arguments.name if arguments.name in REAL else None
+    write_json(where / f"{arguments.name}.json", results | {"commit": commit()})
+    print((folder / "results.md").read_text(encoding="utf-8"))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"main_results: {error}")
