@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         arguments.act(arguments)
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"minirec: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -78,6 +78,8 @@ def _run(arguments: argparse.Namespace) -> None:
         )
     if arguments.seeds < 1:
         raise UserError(f"--seeds is {arguments.seeds}; use 1 or more")
+    if arguments.seed < 0:
+        raise UserError(f"--seed is {arguments.seed}; use 0 or more")
     if arguments.device != "cpu" and not getattr(torch, arguments.device).is_available():
         raise UserError(f"--device {arguments.device} is not available here; use --device cpu")
     torch.set_num_threads(1)  # the tensors are small: a second thread only costs
@@ -88,7 +90,7 @@ def _run(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     console = Console()
     console.print(results_table(results).rich())
-    console.print(f"table, figures and numbers: {Path(arguments.out).resolve()}", soft_wrap=True)
+    print(f"table, figures and numbers: {Path(arguments.out).resolve()}")
 
 
 def _recommend(arguments: argparse.Namespace) -> None:

@@ -244,19 +244,25 @@ def evaluate(
     """
     visible = DeepFMSource(model, setup.split.visible)
     training = setup.training_env(model)
-    rows = list(controls(
+    untrained = controls(
         judge, setup.split.train, visible, setup.problem.truth, training,
         setup.split.train_users, setup.seed,
-    ))  # fmt: skip
+    )  # fmt: skip
     states = {arm: torch.load(path, weights_only=True) for arm, path in trained.items()}
     weights = {arm: state["policy"] for arm, state in states.items()}
     weights["behaviour cloning"] = torch.load(inferred, weights_only=True)["cloned"]
     steps = {arm: state["curve"][-1]["steps"] for arm, state in states.items()}
     steps["behaviour cloning"] = states["IL-Rec"]["curve"][0]["steps"]
-    for arm, state in weights.items():
-        agent = PolicyAgent(load_policy(state), arm)
-        kind = "learned" if arm in ("IL-Rec", "behaviour cloning") else "control"
-        rows.append((arm, kind, judge.score(agent, gap=True) | {"env_steps": steps[arm]}))
+    rows: list[tuple[str, str, dict[str, Any]]] = []
+    with progress(len(weights) + 7 - (setup.problem.truth is None), "evaluation") as advance:
+        for scored in untrained:
+            rows.append(scored)
+            advance(1)
+        for arm, state in weights.items():
+            agent = PolicyAgent(load_policy(state), arm)
+            kind = "learned" if arm in ("IL-Rec", "behaviour cloning") else "control"
+            rows.append((arm, kind, judge.score(agent, gap=True) | {"env_steps": steps[arm]}))
+            advance(1)
     users = judge.users[: setup.config.demos.judged]
     played = ask_chat(setup, model, judge.env, users, partial / "demonstrator.jsonl")
     returns = np.array([trajectory.rews.sum() for trajectory in played])

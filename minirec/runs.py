@@ -39,9 +39,10 @@ Work = Callable[..., None]
 """Makes the outputs of a stage: gets a folder for what it wants to keep, and their paths."""
 
 TINY: dict[str, Any] = {
-    "world": {"epochs": 2, "dim": 6, "hidden": 16},
+    "data": {"test_share": 0.8},
+    "world": {"epochs": 5, "dim": 6, "hidden": 16},
     "demos": {"episodes": 12, "judged": 8},
-    "learner": {"steps": 1_000, "clone_epochs": 2, "rounds": 4, "hidden": 16, "dim": 8},
+    "learner": {"steps": 1_000, "clone_epochs": 2, "rounds": 6, "hidden": 16, "dim": 8},
     "evaluation": {"users": 20, "curve_users": 10, "judged_at": [500]},
     "rules": {"max_turns": 20},
 }
@@ -85,12 +86,18 @@ class RunFolder:
         if self.path.is_file():
             raise UserError(f"{path} is a file; choose a folder with --out")
         if self.path.is_dir() and any(self.path.iterdir()):
-            if not settings.is_file() and not self._only_leftovers():
+            if not self._holds_run() and not self._only_leftovers():
                 raise UserError(f"{path} is not empty and holds no run; choose another with --out")
             if not resume:
                 raise UserError(f"{path} holds a run; go on with --resume or choose another --out")
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(settings, {"config": config.to_json(), "versions": versions()})
+
+    def _holds_run(self) -> bool:
+        """Whether the folder's ``config.json`` is one of ours."""
+        settings = self.path / "config.json"
+        found = read_json(settings) if settings.is_file() else None
+        return isinstance(found, dict) and {"config", "versions"} <= found.keys()
 
     def _only_leftovers(self) -> bool:
         """Whether the folder holds nothing but a temporary file of a start that was killed."""
@@ -116,9 +123,9 @@ class RunFolder:
         kept = self.path / f"{name}.{key[:12]}.partial"
         kept.mkdir(parents=True, exist_ok=True)
         work(kept, *outputs)
-        write_json(stamp, {"key": key, "files": _hashes(outputs)})
         for leftover in stamp.parent.glob(f"{stamp.name.split('.')[0]}.*.partial"):
             shutil.rmtree(leftover)
+        write_json(stamp, {"key": key, "files": _hashes(outputs)})
         self.log(stage=name, seconds=round(time.perf_counter() - started, 2))
 
     def seconds(self) -> dict[str, float]:
@@ -217,9 +224,12 @@ def run_seed(folder: RunFolder, setup: Setup, device: str) -> dict[str, Any]:
     config, where = setup.config, f"seed-{setup.seed}"
     always = {
         "seed": setup.seed, "data": setup.problem.digest(), "version": __version__,
-        "rules": asdict(config.rules), "world": asdict(config.world),
-        "test share": config.data.test_share,
+        "genres": setup.problem.catalogue.genres, "timed": setup.problem.log.times is not None,
+        "world": asdict(config.world), "test share": config.data.test_share,
     }  # fmt: skip
+    parts = config.rules, config.demos, config.evaluation
+    rules, asked, judging = (asdict(part) for part in parts)
+    judged_on = {"users": judging.pop("users"), "judged": asked.pop("judged")}
 
     def stage(name: str, inputs: dict[str, Any], outputs: list[str], work: Work) -> list[Path]:
         paths = [folder.path / where / output for output in outputs]
@@ -234,8 +244,9 @@ def run_seed(folder: RunFolder, setup: Setup, device: str) -> dict[str, Any]:
     def show(kept: Path, target: Path) -> None:
         save_trajectories(target, pipeline.demonstrate(setup, model, kept))
 
-    asked = {"demos": asdict(config.demos)}
-    shown = load_trajectories(stage("demonstrations", asked, ["demos.jsonl"], show)[0])
+    by = {"rules": rules, "demos": asked}
+    told = stage("demonstrations", by, ["demos.jsonl"], show)[0]
+    shown = load_trajectories(told)
     masked = setup.training_env(model).rules.repeats == "masked"
     demos = Demonstrations.pack(shown, setup.start if masked else None, device)
     payer = pipeline.fit_payer(setup)
@@ -248,8 +259,9 @@ def run_seed(folder: RunFolder, setup: Setup, device: str) -> dict[str, Any]:
 
     shuffled = demos.shuffled(torch_generator(setup.seed, "shuffled demonstrations"))
     dealt = {"IL-Rec": demos, "shuffled demonstrations": shuffled}
-    learned = asked | {"learner": asdict(config.learner), "device": device}
-    learned |= {"evaluation": asdict(config.evaluation)}
+    learned = {"rules": rules, "learner": asdict(config.learner), "device": device}
+    learned |= {"curves": judging}
+    imitated = learned | by | {"demonstrations": file_hash(told)}
 
     def infer(kept: Path, target: Path, *, arm: str) -> None:
         state = pipeline.infer_reward(setup, model, dealt[arm], score, kept, arm, device)
@@ -267,23 +279,24 @@ def run_seed(folder: RunFolder, setup: Setup, device: str) -> dict[str, Any]:
         pipeline.save_tensors(target, {"policy": policy, "curve": curve})
         pipeline.save_tensors(serve, policy)
 
+    write_json(folder.path / where / "titles.json", setup.problem.catalogue.titles)
     trained: dict[str, Path] = {}
     rewards: dict[str, Path] = {}
     for arm in pipeline.ARMS:
         slug = arm.lower().replace(" ", "-")
         if arm in dealt:
             work = partial(infer, arm=arm)
-            rewards[arm] = stage(f"reward-{slug}", learned, [f"reward-{slug}.pt"], work)[0]
+            rewards[arm] = stage(f"reward-{slug}", imitated, [f"reward-{slug}.pt"], work)[0]
         outputs = [f"policy-{slug}.pt", f"serve-{slug}.pt"]
         learn = partial(train, arm=arm, inferred=rewards.get(arm))
-        trained[arm] = stage(f"policy-{slug}", learned, outputs, learn)[0]
-    write_json(folder.path / where / "titles.json", setup.problem.catalogue.titles)
+        inputs = imitated if arm in dealt else learned
+        trained[arm] = stage(f"policy-{slug}", inputs, outputs, learn)[0]
 
     def evaluate(kept: Path, target: Path) -> None:
         found = pipeline.evaluate(setup, model, judge, trained, rewards["IL-Rec"], shown, kept)
         write_json(target, found | {"judge": pipeline.judge_error(payer)})
 
-    made_of = learned | {arm: file_hash(path) for arm, path in trained.items()}
+    made_of = imitated | judged_on | {arm: file_hash(path) for arm, path in trained.items()}
     result: dict[str, Any]
     result = read_json(stage("evaluation", made_of, ["evaluation.json"], evaluate)[0])
     return result
