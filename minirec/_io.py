@@ -29,14 +29,18 @@ class UserError(ValueError):
 
 
 def suggest(value: str, names: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the nearest of ``names``, or an empty string."""
+    """Return the words ``Did you mean 'x'?`` for the nearest of ``names``, or no word."""
     near = difflib.get_close_matches(value, list(names), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def setting(default: Any, unit: str, meaning: str) -> Any:
-    """Return a dataclass field that knows its unit and meaning; ``minirec config`` prints them."""
-    return dataclasses.field(default=default, metadata={"unit": unit, "meaning": meaning})
+def setting(default: Any, unit: str, meaning: str, *, least: float | None = None) -> Any:
+    """Return a dataclass field that knows its unit and meaning; ``minirec config`` prints them.
+
+    Unless ``least`` says otherwise, a count is at least 1 and any other number at least 0.
+    """
+    known = {"unit": unit, "meaning": meaning, "least": least}
+    return dataclasses.field(default=default, metadata=known)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -12,6 +13,7 @@ from typing import Any
 
 from minirec._io import UserError, setting, suggest
 from minirec.rl.settings import LearnerConfig
+from minirec.world.rules import rules_named
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,9 @@ class DataConfig:
     """Where the catalogue and the log come from."""
 
     folder: str | None = setting(None, "path", "folder with interactions.csv[.gz] and items.csv[.gz]; unset: the small world")  # noqa: E501 fmt: skip
-    world: int = setting(0, "seed", "which small world; nothing was tuned on 1")
-    k_core: int = setting(5, "rows", "keep users and items with at least this many rows")
-    min_rating: float | None = setting(None, "rating", "keep rows rated above this, on the log's own scale")  # noqa: E501 fmt: skip
+    world: int = setting(0, "seed", "which small world; nothing was tuned on 1", least=0)
+    k_core: int = setting(5, "rows", "keep users and items with at least this many rows", least=0)
+    min_rating: float | None = setting(None, "rating", "keep rows rated above this, on the log's own scale", least=-math.inf)  # noqa: E501 fmt: skip
     test_share: float = setting(0.2, "share", "users that no stage sees before the evaluation")
 
 
@@ -30,9 +32,12 @@ class RulesConfig:
     """When users quit."""
 
     preset: str = setting("no_repeat", "name", "no_repeat, ilrec or billp")
-    min_reward: float | None = setting(None, "rating points", "quit below this; unset: 2.0 under the truth, by first_failure under a model")  # noqa: E501 fmt: skip
+    min_reward: float | None = setting(None, "rating points", "quit below this; unset: 2.0 under the truth, by first_failure under a model", least=-math.inf)  # noqa: E501 fmt: skip
     first_failure: float = setting(0.33, "share", "how often a uniformly random first pick fails, wherever min_reward is not set")  # noqa: E501 fmt: skip
     max_turns: int | None = setting(None, "items", "longest episode; unset: the preset's")
+
+    def __post_init__(self) -> None:
+        rules_named(self.preset)
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class WorldConfig:
 
     dim: int = setting(16, "numbers", "size of an embedding")
     hidden: int = setting(64, "numbers", "width of the deep part")
-    epochs: int = setting(30, "passes", "most passes over the log; training stops early")
+    epochs: int = setting(30, "passes", "most passes over the log; training stops early", least=0)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,10 @@ class DemosConfig:
     hallucination: float = setting(0.82, "share", "simulated: how often it writes a title wrongly")
     popularity_bias: float = setting(0.2, "rating points", "simulated: bonus for a standard deviation of quality")  # noqa: E501 fmt: skip
     format_error: float = setting(0.02, "share", "simulated: how often its reply breaks the format")
+
+    def __post_init__(self) -> None:
+        if self.chat != "simulated" and not self.chat.startswith("ollama:"):
+            raise UserError(f"demos.chat is {self.chat!r}; use 'simulated' or 'ollama:MODEL'")
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,7 @@ def load_config(path: str | Path | None) -> Config:
     except FileNotFoundError:
         raise UserError(f"no settings file {path}; `minirec config > {path}` writes one") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not TOML: {error}") from None
+        raise UserError(f"{path} is not TOML ({error}); mend it") from None
     return config_from(tables, str(path))
 
 
@@ -111,14 +120,18 @@ def config_from(tables: dict[str, Any], origin: str = "settings") -> Config:
             )
         section = getattr(config, name)
         hints = typing.get_type_hints(type(section))
+        known = {item.name: item for item in dataclasses.fields(section)}
+        values = {}
         for key, value in table.items():
-            if key not in hints:
+            if key not in known:
                 raise UserError(
-                    f"{origin}: [{name}] has no setting {key!r}.{suggest(key, hints)} "
+                    f"{origin}: [{name}] has no setting {key!r}.{suggest(key, known)} "
                     "`minirec config` lists them all"
                 )
-            table[key] = _checked(value, hints[key], f"{origin}: {name}.{key}")
-        sections[name] = dataclasses.replace(section, **table)
+            label = f"{origin}: {name}.{key}"
+            values[key] = _checked(value, hints[key], label)
+            _in_range(values[key], known[key], label)
+        sections[name] = dataclasses.replace(section, **values)
     return dataclasses.replace(config, **sections)
 
 
@@ -147,6 +160,21 @@ def _checked(value: Any, kind: Any, name: str) -> Any:
         wanted = " or ".join(getattr(k, "__name__", str(k)) for k in kinds if k is not type(None))
         raise UserError(f"{name} is {value!r}; it must be {wanted}")
     return value
+
+
+def _in_range(value: Any, item: dataclasses.Field[Any], name: str) -> None:
+    """Say so if a number, or one of several, is out of its setting's range."""
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            least, most = item.metadata["least"], math.inf
+            if least is None:
+                least = 1 if isinstance(number, int) else 0
+            if item.metadata["unit"] in ("share", "per step"):
+                most = 1
+            if not (math.isfinite(number) and least <= number <= most):
+                above = "finite" if math.isinf(least) else f"at least {least}"
+                upto = "" if math.isinf(most) else f" and at most {most}"
+                raise UserError(f"{name} is {number}; it must be {above}{upto}")
 
 
 def _toml(value: Any) -> str:

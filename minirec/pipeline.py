@@ -13,7 +13,6 @@ import torch
 from minirec._io import (
     FloatArray,
     IntArray,
-    UserError,
     append_jsonl,
     atomic,
     progress,
@@ -63,17 +62,12 @@ def chat_model(setup: Setup, model: DeepFM) -> ChatModel:
 
     The simulated one knows the items' truth in the small world, and on real data item vectors
     fitted on the training half, in both cases through noise; never a user's truth.
-
-    Raises:
-        UserError: If the settings name no chat model.
     """
     demos, catalogue = setup.config.demos, setup.problem.catalogue
     if demos.chat.startswith("ollama:"):
         from minirec.demos.ollama import OllamaChat
 
         return OllamaChat(demos.chat.removeprefix("ollama:"))
-    if demos.chat != "simulated":
-        raise UserError(f"demos.chat is {demos.chat!r}; use 'simulated' or 'ollama:MODEL'")
     truth = setup.problem.truth
     if truth is not None:
         vectors, quality = truth.item_factors, truth.quality

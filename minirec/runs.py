@@ -42,8 +42,8 @@ TINY: dict[str, Any] = {
     "data": {"test_share": 0.8},
     "world": {"epochs": 5, "dim": 6, "hidden": 16},
     "demos": {"episodes": 12, "judged": 8},
-    "learner": {"steps": 1_000, "clone_epochs": 2, "rounds": 6, "hidden": 16, "dim": 8},
-    "evaluation": {"users": 20, "curve_users": 10, "judged_at": [500]},
+    "learner": {"steps": 1_000, "clone_epochs": 2, "rounds": 8, "hidden": 16, "dim": 8},
+    "evaluation": {"users": 20, "curve_users": 10, "judged_at": [250, 500, 750]},
     "rules": {"max_turns": 20},
 }
 """Settings under which all five stages run in seconds: for tests and for ``minirec doctor``."""
@@ -170,8 +170,9 @@ def run(
         UserError: If the folder is taken, or settings or data are not usable.
     """
     problem = load_problem(config)
+    setups = [prepare(problem, config, seed) for seed in seeds]
     folder = RunFolder(out, config, resume=resume)
-    done = [run_seed(folder, prepare(problem, config, seed), device) for seed in seeds]
+    done = [run_seed(folder, setup, device) for setup in setups]
     results = gather(problem, config, seeds, done)
     results |= {"command": command, "seconds": folder.seconds(), "versions": versions()}
     write_json(folder.path / "results.json", results)

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("name", ["small-world", "second-world"])
+@pytest.mark.parametrize("name", ["small-world", "second-world", "stronger-demonstrator"])
 def test_main_results(name, tmp_path):
     call = [sys.executable, ROOT / "benchmarks/main_results.py", name, "--tiny", "--out", tmp_path]
     done = subprocess.run(call, capture_output=True, text=True)

@@ -1,7 +1,8 @@
-"""The built book: no warning, nothing from another host, no picture without words, no dead link."""
+"""The book: builds without a warning, asks no other host, has no dead link, and tells the truth."""
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -114,3 +115,40 @@ def test_no_link_inside_the_book_is_dead(site: Path, pages: dict[Path, Page]) ->
 )
 def test_a_planted_outside_resource_is_caught(html: str) -> None:
     assert [bool(OUTSIDE.match(url)) for url in Page(html).loads] == [True]
+
+
+def test_every_module_is_in_the_api_reference() -> None:
+    page = (ROOT / "book/api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"automodule:: (\S+)", page)
+    files = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / "minirec").rglob("*.py"))
+    modules = {".".join(path.parts) for path in files if path.stem not in ("__init__", "__main__")}
+    assert sorted(listed) == sorted(modules)
+
+
+def texts(source: str) -> str:
+    """Return the string constants of a module, a line each."""
+    found = (n.value for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Constant))
+    return "\n".join(value for value in found if isinstance(value, str))
+
+
+def unknown(page: str, known: str) -> list[str]:
+    """Return the messages that a page quotes and no module says; ``...`` may be anything."""
+    page = re.sub(r"\s*\n(?!\n|\|)", " ", page)
+    heads = re.findall(r"\*\*(`[^*]+)\*\*|\n\|([^|]+)\|", page)
+    quoted = re.findall(r"`([^`]+)`", " ".join(map("".join, heads)))
+    parts = [(message, part.strip()) for message in quoted for part in message.split("...")]
+    return [message for message, part in parts if part not in known]
+
+
+def test_quoted_messages_are_real() -> None:
+    known = "\n".join(texts(path.read_text("utf-8")) for path in (ROOT / "minirec").rglob("*.py"))
+    page = (ROOT / "book/troubleshooting.md").read_text(encoding="utf-8")
+    sections = dict(part.split("\n", 1) for part in page.split("\n## ")[1:])
+    for name in ("Running", "Recommending", "Data", "A live language model"):
+        assert unknown(sections[name], known) == []
+
+
+def test_a_planted_message_is_caught() -> None:
+    assert unknown("**`no such\nfolder: ...`.** x", "no such folder: ") == []
+    assert unknown("| `no such dish: ...` | y |", "no such folder: ") == []
+    assert unknown("| a |\n| `no dish: ...` | y |", "no such folder: ") == ["no dish: ..."]

@@ -43,7 +43,7 @@ def load_folder(
 ) -> Dataset:  # fmt: skip
     """Read a folder's catalogue and log, filter them, and count what each filter leaves.
 
-    The columns are those of :meth:`Interactions.from_frame` and :meth:`Catalogue.from_frame`.
+    The columns are those of :meth:`.Interactions.from_frame` and :meth:`.Catalogue.from_frame`.
     Both files are UTF-8, plain or gzipped.
 
     Args:

@@ -23,10 +23,10 @@ class LearnerConfig:
     hidden: int = setting(64, "numbers", "size of the state")
     memory: int = setting(100_000, "steps", "how many steps the reward head remembers")
     memory_batch: int = setting(256, "steps", "remembered steps in one fit of the reward head")
-    memory_steps: int = setting(8, "fits", "fits of the reward head after each update")
-    clone_epochs: int = setting(8, "passes", "warm start: passes of imitation over the demonstrations")  # noqa: E501 fmt: skip
+    memory_steps: int = setting(8, "fits", "fits of the reward head after each update", least=0)
+    clone_epochs: int = setting(8, "passes", "warm start: passes of imitation over the demonstrations", least=0)  # noqa: E501 fmt: skip
     clone_rate: float = setting(1e-4, "per update", "learning rate of the actor in the warm start")
-    rounds: int = setting(10, "rounds", "adversarial rounds of inverse reinforcement learning")
+    rounds: int = setting(10, "rounds", "adversarial rounds of inverse reinforcement learning", least=0)  # noqa: E501 fmt: skip
     disc_steps: int = setting(4, "steps", "discriminator steps a round")
     disc_batch: int = setting(128, "transitions", "of each side in a discriminator step")
     disc_rate: float = setting(1e-3, "per step", "learning rate of the discriminator (Adam)")
