@@ -33,7 +33,7 @@ EXPERIMENTS: dict[str, tuple[dict[str, Any], int]] = {
     # A teacher that knows the items well, for about as many demonstrated steps as the default's.
     "stronger-demonstrator": (
         {"demos": {"knowledge_noise": 0.2, "hallucination": 0.36, "episodes": 250}}, 5,
-    ),  # fmt: skip
+    ),
     "movielens-latest-small": ({}, 3),
     "steam-playtime": ({"data": {"min_rating": 0.0}}, 3),
 }

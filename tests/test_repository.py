@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import io
 import re
-import shlex
 import runpy
+import shlex
 import subprocess
 import sys
 import tokenize

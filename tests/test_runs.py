@@ -83,23 +83,26 @@ def run_and_die(command: list[str], stage: str, kept: bool, delay: float) -> Non
     """Run a command line in this process and kill it within a stage, without a warning.
 
     That is ``delay`` seconds after the stage has begun or, if ``kept``, has kept something anew;
-    a stage that is done sooner waits for its end just before it would say so.
+    at the latest when its work is done, just before it would say so.
     """
     make, begun = runs.RunFolder.stage, time.time() - 0.01  # file systems' clocks are coarse
 
-    def die(folder: Path) -> None:
+    def die() -> None:
+        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    def watch(folder: Path) -> None:
         while kept and not any(path.stat().st_mtime >= begun for path in folder.glob("[!.]*")):
             time.sleep(0.001)
         time.sleep(delay)
-        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+        die()
 
     def doomed(self: runs.RunFolder, name: str, *made_of: Any) -> None:
         *made_of, work = made_of
 
         def work_and_wait(folder: Path, *outputs: Path) -> None:
-            threading.Thread(target=die, args=(folder,), daemon=True).start()
+            threading.Thread(target=watch, args=(folder,), daemon=True).start()
             work(folder, *outputs)
-            time.sleep(60)
+            die()
 
         make(self, name, *made_of, work_and_wait if name.endswith(f"/{stage}") else work)
 
@@ -120,7 +123,7 @@ def test_a_run_killed_in_every_stage_ends_like_one_that_was_not(tiny, finished, 
     moments = [(stage, again) for stage in STAGES for again in (False, True)[: 1 + KEEPS[stage]]]
     assert len(moments) >= 10
     for stage, kept in moments:
-        delay = took[stage] * rng.uniform(0, 0.1 if kept else 0.9)
+        delay = took[stage] * rng.uniform(0, 0.1 if kept else 0.6)
         process = context.Process(target=run_and_die, args=(command, stage, kept, delay))
         process.start()
         process.join()
