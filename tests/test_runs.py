@@ -202,7 +202,7 @@ def test_what_has_not_changed_is_not_made_again(finished, copied):
         ({"demos": {"hallucination": 0.1}}, {*STAGES} - {"world", *UNTAUGHT}),
         ({"rules": {"max_turns": 19}}, {*STAGES} - {"world"}),
     ],
-    ids=str,
+    ids=["users", "judged", "demonstrator", "rules"],
 )
 def test_a_changed_setting_makes_again_what_depends_on_it(copied, changes, again):
     assert run_again(copied, **changes) == again
