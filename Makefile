@@ -21,8 +21,8 @@ $(VENV)/.ok: requirements.lock pyproject.toml
 	$(BIN)/pip check
 	@touch $@
 
+# Only what has changed is built anew; `make clean book` starts from nothing.
 book: setup
-	@rm -rf $(BOOK) _build/.doctrees
 	$(BIN)/jupyter-book build . -W --keep-going -n -q
 	@$(BIN)/python -c 'from pathlib import Path as P; print(P("$(BOOK)/index.html").resolve().as_uri())'
 
