@@ -3,6 +3,7 @@
     python benchmarks/main_results.py small-world
     python benchmarks/main_results.py second-world
     python benchmarks/main_results.py stronger-demonstrator
+    python benchmarks/main_results.py more-fits
     python benchmarks/main_results.py movielens-latest-small     # needs MINIREC_DATA
     python benchmarks/main_results.py steam-playtime             # needs MINIREC_DATA
 
@@ -32,8 +33,10 @@ EXPERIMENTS: dict[str, tuple[dict[str, Any], int]] = {
     "second-world": ({"data": {"world": 1}}, 5),
     # A teacher that knows the items well, for about as many demonstrated steps as the default's.
     "stronger-demonstrator": (
-        {"demos": {"knowledge_noise": 0.2, "hallucination": 0.36, "episodes": 250}}, 5,
+        {"demos": {"knowledge_noise": 0.2, "hallucination": 0.36, "episodes": 66}}, 5,
     ),
+    # Every learner fits its reward head four times as often: is a head start no more than that?
+    "more-fits": ({"learner": {"memory_steps": 32}}, 5),
     "movielens-latest-small": ({}, 3),
     "steam-playtime": ({"data": {"min_rating": 0.0}}, 3),
 }

@@ -54,7 +54,7 @@ class DemosConfig:
     """The demonstrations."""
 
     chat: str = setting("simulated", "name", "chat model: simulated, or ollama:MODEL")
-    episodes: int = setting(350, "episodes", "one for each of so many training users")
+    episodes: int = setting(90, "episodes", "one for each of so many training users")
     turns: int = setting(12, "items", "longest demonstration, so that many users are shown")
     judged: int = setting(200, "users", "unseen users that the demonstrator itself is judged on")
     knowledge_noise: float = setting(1.2, "standard deviations", "simulated: noise on what it knows of the items")  # noqa: E501 fmt: skip
@@ -73,7 +73,7 @@ class EvaluationConfig:
 
     users: int = setting(400, "users", "at most so many unseen users in the results table")
     curve_users: int = setting(200, "users", "at most so many of them in the learning curves")
-    judged_at: tuple[int, ...] = setting((1_000, 2_500, 3_500, 5_000, 7_500, 10_000, 15_000, 20_000), "environment steps", "when the learning curves are judged")  # noqa: E501 fmt: skip
+    judged_at: tuple[int, ...] = setting((500, 1_000, 1_500, 2_000, 3_000, 5_000, 10_000, 20_000), "environment steps", "when the learning curves are judged")  # noqa: E501 fmt: skip
 
 
 @dataclass(frozen=True)

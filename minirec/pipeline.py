@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from minirec._io import (
-    FloatArray,
     IntArray,
     append_jsonl,
     atomic,
@@ -140,19 +139,11 @@ def make_learner(
     draw, noise = setup.rng(f"users of {arm}"), torch_generator(setup.seed, f"actions of {arm}")
     collector = Collector(env, setup.split.train_users, config.users, draw, noise)
     return ILRec(
-        torch.from_numpy(whiten(env.source.item_vectors())).to(device), collector, demos, config,
+        torch.from_numpy(env.source.item_vectors()).to(device), collector, demos, config,
         seed=int(setup.rng("initial weights").integers(2**31)),
         generator=torch_generator(setup.seed, f"batches of {arm}"),
         constant_reward=arm == "constant reward",
     )  # fmt: skip
-
-
-def whiten(vectors: FloatArray) -> FloatArray:
-    """Turn item vectors (N, d) into uncorrelated features of unit variance, (N, f), f <= d."""
-    centred = vectors - vectors.mean(0)
-    left, scale, _ = np.linalg.svd(centred, full_matrices=False)
-    kept = scale > 1e-4 * scale[0]
-    return np.asarray(left[:, kept] * np.sqrt(len(vectors)), np.float32)
 
 
 def train_policy(

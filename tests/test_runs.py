@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,10 @@ def test_a_run_killed_in_every_stage_ends_like_one_that_was_not(tiny, finished, 
 def test_a_run_stopped_by_ctrl_c_says_how_to_go_on_and_does(tiny, finished, tmp_path):
     out = tmp_path / "stopped"
     command = [sys.executable, "-m", "minirec", "run", "--config", str(tiny), "--out", str(out)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, **quiet)
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    # What starts the tests in the background may have told its children to ignore Ctrl-C.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, **quiet, preexec_fn=listen)
     while not any((out / "seed-0").glob("reward-il-rec.*.partial")):
         assert process.poll() is None
         time.sleep(0.01)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SHARPNESS = 6.0  # of the actor at the start, logits a rating point
-RIDGE = 2.0  # penalty of the regression in the state, in squared features
+RIDGE = 1.0  # penalty of the regression in the state: tastes of unit variance
 
 
 class ItemTable(NamedTuple):
@@ -35,7 +35,8 @@ class RecPolicy(nn.Module):
     11 and 12.
 
     Args:
-        features: Item features, shape (N, f), about unit variance.
+        features: Item features, shape (N, f), on the scale on which a user's taste for each has
+            about unit variance: the world model's item vectors.
         dim: Size of an item vector.
         hidden: Size of the GRU's memory; the state has hidden + (f + 1) (f + 2) + 1 numbers.
 
