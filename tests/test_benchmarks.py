@@ -10,9 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize(
-    "name", ["small-world", "second-world", "stronger-demonstrator", "more-fits"]
-)
+NAMES = (
+    "small-world", "second-world", "stronger-demonstrator", "more-fits", "more-fits-in-practice",
+    "without-irl",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_main_results(name, tmp_path):
     call = [sys.executable, ROOT / "benchmarks/main_results.py", name, "--tiny", "--out", tmp_path]
     done = subprocess.run(call, capture_output=True, text=True)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from evidence_results import made_up
 from minirec._io import UserError
-from minirec.evidence.tables import COLUMNS, METHODS, OURS, compare, results_table
+from minirec.evidence.tables import COLUMNS, METHODS, OURS, PLAIN, compare, results_table
 
 
 def notes(results) -> str:
@@ -144,3 +144,28 @@ def test_compare_warns_when_worlds_differ_or_seeds_do_not_meet():
 
 def test_a_run_equals_itself():
     assert {row[3] for row in compare(made_up(1), made_up(1)).rows} == {"+0.0"}
+
+
+def curves(**reached: float) -> list[dict]:
+    """Straight learning curves that pass half of the oracle at these steps, or never (0)."""
+    names = {"ours": OURS, "plain": PLAIN}
+    return [
+        {"name": names[who], "seed": int(seed), "steps": [0, 2 * steps or 9],
+         "share_oracle": [0.0, 1.0 if steps else 0.4]}
+        for key, steps in reached.items() for who, seed in [key.split("_")]
+    ]  # fmt: skip
+
+
+def test_the_head_start_is_told_in_environment_steps_and_as_a_paired_ratio():
+    results = made_up(2)
+    results["curves"] = curves(ours_0=100, plain_0=200, ours_1=300, plain_1=1000)
+    assert "IL-Rec after 200 environment steps" in notes(results)
+    assert "A2C without demonstrations after 600; ratio 0.40 (95 %" in notes(results)
+
+
+def test_a_seed_that_never_gets_to_half_is_counted():
+    results = made_up(2)
+    results["curves"] = curves(ours_0=100, plain_0=0, ours_1=300, plain_1=1000)
+    assert "IL-Rec in 2, A2C without demonstrations in 1 of 2 seeds." in notes(results)
+    results["curves"] = []
+    assert "Half of" not in notes(results)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -67,19 +65,11 @@ def test_users_without_rows_get_the_item_mean(world: SmallWorld) -> None:
     assert rows[0].std() > 0.1
 
 
-def test_one_seed_one_judge_and_stored(
-    judge: JudgeSource, world: SmallWorld, tmp_path: Path
-) -> None:
+def test_one_seed_one_judge(judge: JudgeSource, world: SmallWorld) -> None:
     again = fit_judge(world.log, world.catalogue, seed=0, sweeps=12)
-    again.save(tmp_path / "judge.npz")
-    loaded = JudgeSource.load(tmp_path / "judge.npz")
-    np.testing.assert_array_equal(loaded.users, judge.users)
-    np.testing.assert_array_equal(loaded.items, judge.items)
-    assert (loaded.mean, loaded.rmse, loaded.rmse_mean) == (
-        judge.mean,
-        judge.rmse,
-        judge.rmse_mean,
-    )
+    np.testing.assert_array_equal(again.users, judge.users)
+    np.testing.assert_array_equal(again.items, judge.items)
+    assert (again.mean, again.rmse, again.rmse_mean) == (judge.mean, judge.rmse, judge.rmse_mean)
 
 
 def test_positives_only(world: SmallWorld) -> None:

@@ -209,7 +209,14 @@ def test_lock_file_holds_hashes_and_no_torch() -> None:
     assert names - {"torch"} <= locked
 
 
-def test_the_readme_shows_the_stored_results() -> None:
-    namespace = runpy.run_path(str(ROOT / "tools/readme_results.py"))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert namespace["with_results"](readme) == readme, "run tools/readme_results.py"
+def test_pages_show_the_stored_results() -> None:
+    tool = runpy.run_path(str(ROOT / "tools/stored_results.py"))
+    for path in tool["PAGES"]:
+        page = path.read_text(encoding="utf-8")
+        assert tool["BLOCK"].search(page)
+        assert tool["filled"](page) == page, "run tools/stored_results.py"
+
+
+def test_the_bundled_results_are_those_of_the_book() -> None:
+    bundled = ROOT / "minirec/_bundled/results.json"
+    assert bundled.read_bytes() == (ROOT / "book/_results/small-world.json").read_bytes()

@@ -70,7 +70,8 @@ def learning_curves(results: Results) -> Drawn:
     curves = results.get("curves", [])
     if not curves:
         raise UserError("the results hold no learning curve; run the 'train' and 'evaluate' stages")
-    figure, axes = _figure(3.6, "environment steps [thousand]", "share of the feasible oracle [%]")
+    labels = "environment steps [thousand, square-root scale]", "share of the feasible oracle [%]"
+    figure, axes = _figure(3.6, *labels)
     told = {}
     for name in sorted({curve["name"] for curve in curves}, key=method_names(results).index):
         steps, runs = _common_grid([curve for curve in curves if curve["name"] == name])
@@ -91,6 +92,7 @@ def learning_curves(results: Results) -> Drawn:
             axes.axhline(level, color=style.colour, linestyle=style.line, linewidth=1.2)
             shown, across = shown_name(results, name), axes.get_yaxis_transform()
             axes.text(1, level, shown, transform=across, ha="right", va="bottom", fontsize=8)
+    axes.set_xscale("function", functions=(np.sqrt, np.square))  # the beginning matters most
     axes.set(xlim=(0, None), ylim=(0, None))
     axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0.0, 1.02), **LEGEND)
     caption = (

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from minirec._io import UserError
+from minirec.evidence.metrics import steps_to_reach
 from minirec.evidence.statistics import Interval, paired_interval, t_interval
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ METHODS = (
 )  # fmt: skip
 """Every row a results table can have, in the order of the book."""
 
-OURS = "IL-Rec"
+OURS, PLAIN = "IL-Rec", "A2C without demonstrations"
 COLUMNS = {
     "len": ("Len [items]", 1.0, 1),
     "r_each": ("R_each [points]", 1.0, 2),
@@ -129,7 +130,8 @@ def results_table(results: Results) -> Report:
     if n == 1:
         seeds = "One seed: no interval, no difference is established."
     headings = ("method", *(heading for heading, *_ in COLUMNS.values()))
-    return Report(headings, tuple(rows), (*_findings(results), seeds, _payer(results)), best, data)
+    notes = *_findings(results), *head_start(results), seeds, _payer(results)
+    return Report(headings, tuple(rows), notes, best, data)
 
 
 def compare(a: Results, b: Results) -> Report:
@@ -191,6 +193,27 @@ def _findings(results: Results) -> list[str]:
         told = "; ".join(f"{shown[name]} by {lead}" for name, lead in leads.items())
         lines.append(f"Ahead of {OURS}: {told}" if ahead else f"No other method is ahead of {OURS}")
     return [f"{line}." for line in lines]
+
+
+def head_start(results: Results) -> list[str]:
+    """Say after how many environment steps IL-Rec and A2C reach half of the feasible oracle."""
+    half = {
+        (curve["name"], curve["seed"]): steps_to_reach(curve["steps"], curve["share_oracle"], 0.5)
+        for curve in results.get("curves", [])
+    }
+    if not half:
+        return []
+    pairs = [[half.get((name, seed)) for name in (OURS, PLAIN)] for seed in results["seeds"]]
+    ours, plain = ([steps for steps in reached if steps] for reached in zip(*pairs, strict=True))
+    if len(ours) + len(plain) < 2 * len(pairs):
+        counts = f"{OURS} in {len(ours)}, {PLAIN} in {len(plain)} of {len(pairs)} seeds"
+        return [f"Half of the oracle: {counts}."]
+    ratio = t_interval(one / two for one, two in zip(ours, plain, strict=True))
+    sure = "" if math.isnan(ratio.half) else f" (95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
+    return [
+        f"Half of the oracle: {OURS} after {sum(ours) / len(ours):,.0f} environment steps, "
+        f"{PLAIN} after {sum(plain) / len(plain):,.0f}; ratio {ratio.estimate:.2f}{sure}."
+    ]
 
 
 def _payer(results: Results) -> str:

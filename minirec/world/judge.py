@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from minirec._io import BoolArray, FloatArray, IntArray, generator, progress, write_npz
+from minirec._io import BoolArray, FloatArray, IntArray, generator, progress
 from minirec.data.catalogue import Catalogue
 from minirec.data.interactions import Interactions
 from minirec.world.rows import HIGH, LOW, item_features, with_negatives
@@ -63,18 +62,6 @@ class JudgeSource:
     def item_vectors(self) -> FloatArray:
         """Return factors and, last, bias of the items: (N, d + 1) float32."""
         return self.items.astype(np.float32)
-
-    def save(self, path: str | Path) -> None:
-        """Write the judge as one ``.npz``, atomically."""
-        numbers = np.array([self.mean, self.rmse, self.rmse_mean])
-        write_npz(path, users=self.users, items=self.items, numbers=numbers)
-
-    @classmethod
-    def load(cls, path: str | Path) -> JudgeSource:
-        """Read what ``save`` wrote."""
-        with np.load(path, allow_pickle=False) as stored:
-            mean, rmse, rmse_mean = map(float, stored["numbers"])
-            return cls(mean, stored["users"], stored["items"], rmse, rmse_mean)
 
 
 def fit_judge(

@@ -1,0 +1,78 @@
+"""Put the tables of book/_results into the pages that show them.
+
+    python tools/stored_results.py
+
+A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``. NAME is a stored
+result's, or ``head-starts`` for what all experiments on the small worlds say of the head start.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from minirec.evidence.metrics import steps_to_reach
+from minirec.evidence.statistics import Interval, t_interval
+from minirec.evidence.tables import OURS, PLAIN, per_seed, results_table
+
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md",)
+BLOCK = re.compile(r"<!-- table ([\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
+EXPERIMENTS = {
+    "small-world": "as it is",
+    "second-world": "another world, in whose sight nothing was set",
+    "stronger-demonstrator": "a demonstrator that knows the items well",
+    "without-irl": "no reward is inferred or paid, all weights equal",
+    "more-fits-in-practice": "learners fit their reward heads four times as often in practice",
+    "more-fits": "and four times as often in the warm start, too",
+}
+
+
+def stored(name: str) -> dict[str, Any]:
+    """Read one stored result."""
+    results: dict[str, Any] = json.loads((ROOT / f"book/_results/{name}.json").read_text("utf-8"))
+    return results
+
+
+def head_starts() -> str:
+    """Return one row an experiment: steps to half of the oracle, and how the ends differ."""
+    headings = "experiment", f"{PLAIN} [steps]", f"{OURS} [steps]", "ratio", "at the end [points]"
+    rows = [headings, ("---", *("---:" for _ in headings[1:]))]
+    for name, words in EXPERIMENTS.items():
+        results = stored(name)
+        half: dict[str, list[float]] = {PLAIN: [], OURS: []}
+        for curve in results["curves"]:
+            if curve["name"] in half:
+                reached = steps_to_reach(curve["steps"], curve["share_oracle"], 0.5)
+                assert reached is not None, f"a seed of {name} never reaches half of the oracle"
+                half[curve["name"]].append(reached)
+        ratios = [ours / plain for plain, ours in zip(*half.values(), strict=True)]
+        ends = [per_seed(results, method, "r_traj").values() for method in (OURS, PLAIN)]
+        gains = [ours - plain for ours, plain in zip(*ends, strict=True)]
+        steps = (f"{sum(values) / len(values):,.0f}" for values in half.values())
+        ratio, gain = cell(t_interval(ratios), ".2f"), cell(t_interval(gains), "+.1f")
+        rows.append((words, *steps, ratio, gain))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def cell(interval: Interval, form: str) -> str:
+    """Format a mean with half the width of its interval."""
+    return f"{interval.estimate:{form}} ± {interval.half:{form.lstrip('+')}}"
+
+
+def filled(page: str) -> str:
+    """Return a page's text with its tables as they should be."""
+
+    def block(match: re.Match[str]) -> str:
+        name = match[1]
+        table = head_starts() if name == "head-starts" else results_table(stored(name)).markdown()
+        return f"<!-- table {name} -->\n\n{table}\n<!-- end -->"
+
+    return BLOCK.sub(block, page)
+
+
+if __name__ == "__main__":
+    for path in PAGES:
+        path.write_text(filled(path.read_text("utf-8")), encoding="utf-8", newline="\n")
