@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -123,6 +124,24 @@ def test_every_module_is_in_the_api_reference() -> None:
     files = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / "minirec").rglob("*.py"))
     modules = {".".join(path.parts) for path in files if path.stem not in ("__init__", "__main__")}
     assert sorted(listed) == sorted(modules)
+
+
+def named_equations(code: str) -> set[str]:
+    """Return the numbers of the equations that comments such as ``# eq. (1.5)`` name."""
+    return set(re.findall(r"\((\d+\.\d+)\)", " ".join(re.findall(r"# eqs?\. .*", code))))
+
+
+def test_code_names_equations_of_its_own_page(site: Path) -> None:
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        page = (site / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
+        shown = set(re.findall(r'class="eqno">\((\d+\.\d+)\)', page))
+        cells = nbformat.read(path, as_version=4).cells
+        code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+        assert named_equations(code) <= shown, path.name
+
+
+def test_a_planted_equation_is_found() -> None:
+    assert named_equations("x = 1  # eqs. (1.1) and (9.10)\ny = 2  # (8.1)") == {"1.1", "9.10"}
 
 
 def texts(source: str) -> str:
