@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,12 +100,16 @@ def append_jsonl(path: str | Path, row: Any) -> None:
 
 def read_jsonl(path: str | Path) -> list[Any]:
     """Read one JSON value a line; a last line cut off by a crash is left out."""
-    rows = []
     with Path(path).open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                rows.append(json.loads(line))
-    return rows
+        return [json.loads(line) for line in file if line.endswith(b"\n")]
+
+
+def save_tensors(path: str | Path, state: Mapping[str, Any]) -> None:
+    """Write tensors and plain values, atomically; ``torch.load(weights_only=True)`` reads them."""
+    import torch
+
+    with atomic(path) as temporary:
+        torch.save(state, temporary)
 
 
 def write_npz(path: str | Path, **arrays: NDArray[Any]) -> None:
@@ -132,27 +136,20 @@ def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
     if not sys.stderr.isatty():
         yield lambda n: None
         return
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
 
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+    columns = rich.TextColumn("{task.description:<24}"), rich.BarColumn(), rich.MofNCompleteColumn()
+    console = Console(stderr=True)
+    with rich.Progress(*columns, rich.TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(label, total=total)
         yield lambda n: bar.advance(task, n)
 
 
 def _plain(value: Any) -> Any:
     """Turn NumPy values and paths into what JSON knows."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
     if isinstance(value, Path):
         return value.as_posix()
     raise TypeError(f"{type(value).__name__} is not JSON")

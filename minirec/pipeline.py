@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from minirec._io import (
-    IntArray,
-    append_jsonl,
-    atomic,
-    progress,
-    read_jsonl,
-    torch_generator,
-    write_jsonl,
-)  # fmt: skip
+from minirec import _io
+from minirec._io import IntArray, progress, save_tensors, torch_generator
 from minirec.demos.actor import audit
 from minirec.demos.actor import demonstrate as play_chat
 from minirec.demos.chat import ChatModel
@@ -35,25 +27,53 @@ from minirec.world.batched import BatchedRecEnv
 from minirec.world.deepfm import DeepFM, DeepFMSource, fit_deepfm
 from minirec.world.judge import JudgeSource, fit_judge
 from minirec.world.sources import RewardSource, TruthSource
-from minirec.world.trajectory import Trajectory
+from minirec.world.trajectory import Trajectory, save_trajectories
 
 ARMS = ("A2C without demonstrations", "constant reward", "shuffled demonstrations", "IL-Rec")
 """Everything that learns on the training environment, under equal budgets."""
 
 
-Score = Callable[[ILRec], dict[str, float]]
+@dataclass(frozen=True)
+class Arm:
+    """One of the learners to compare, and what it learns with.
+
+    Attributes:
+        name: One of :data:`ARMS`.
+        setup: The seed's setup.
+        model: The world model.
+        demos: What it is shown, if anything.
+        judge: Scores it on users that no stage has seen, for its learning curve.
+        device: Where tensors live.
+    """
+
+    name: str
+    setup: Setup
+    model: DeepFM
+    demos: Demonstrations | None
+    judge: Judge
+    device: str
+
+    def point(self, learner: ILRec) -> dict[str, float]:
+        """Return a point of the learning curve; the learner never learns of it."""
+        row = self.judge.score(PolicyAgent(learner.policy, "learner"))
+        shown = {"return": row["r_traj"], "share_oracle": row["share_oracle"]}
+        return {"steps": learner.steps, **shown}
+
+    def restore(self, learner: ILRec, file: Path) -> dict[str, Any]:
+        """Take ``learner`` back to when ``file`` was written; return all that the file holds."""
+        state: dict[str, Any] = torch.load(file, weights_only=True, map_location=self.device)
+        learner.load_state_dict(state["learner"])
+        return state
 
 
-def fit_world(setup: Setup, partial: Path) -> DeepFM:
+def fit_world(setup: Setup, kept: Path, target: Path) -> None:
     """Stage 1: fit the world model on the training users' log."""
-    kept = partial / "world.pt"
-    resume = torch.load(kept, weights_only=True) if kept.is_file() else None
-    world = setup.config.world
-    return fit_deepfm(
+    file, world = kept / "world.pt", setup.config.world
+    fit_deepfm(
         setup.split.train, setup.problem.catalogue, seed=setup.seed, dim=world.dim,
-        hidden=world.hidden, epochs=world.epochs, resume=resume,
-        save=lambda state: save_tensors(kept, state),
-    )  # fmt: skip
+        hidden=world.hidden, epochs=world.epochs, save=lambda state: save_tensors(file, state),
+        resume=torch.load(file, weights_only=True) if file.is_file() else None,
+    ).save(target)  # fmt: skip
 
 
 def chat_model(setup: Setup, model: DeepFM) -> ChatModel:
@@ -82,43 +102,29 @@ def chat_model(setup: Setup, model: DeepFM) -> ChatModel:
     )
 
 
-def demonstrate(setup: Setup, model: DeepFM, partial: Path) -> list[Trajectory]:
+def demonstrate(setup: Setup, model: DeepFM, kept: Path, target: Path) -> None:
     """Stage 2: let the chat model play the training environment, one training user an episode."""
-    env = setup.training_env(model)
-    turns = min(setup.config.demos.turns, env.rules.max_turns)
-    env.rules = dataclasses.replace(env.rules, max_turns=turns)
-    users = setup.rng("demonstrations").permutation(setup.split.train_users)
-    users = users[: setup.config.demos.episodes]
-    return ask_chat(setup, model, env, users, partial / "demos.jsonl")
+    env, demos = setup.training_env(model), setup.config.demos
+    env.rules = replace(env.rules, max_turns=min(demos.turns, env.rules.max_turns))
+    users = setup.rng("demonstrations").permutation(setup.split.train_users)[: demos.episodes]
+    save_trajectories(target, ask_chat(setup, model, env, users, kept / "demos.jsonl"))
 
 
-def infer_reward(
-    setup: Setup,
-    model: DeepFM,
-    demos: Demonstrations,
-    score: Score,
-    partial: Path,
-    arm: str,
-    device: str,
-) -> dict[str, Any]:
+def infer_reward(arm: Arm, kept: Path, target: Path) -> None:
     """Stage 3: clone the demonstrations, then learn their reward adversarially.
 
-    Returns:
-        ``learner``, the state of the learner, whose discriminator holds the learned reward and
-        whose policy has been trained along with it; ``cloned``, the policy's weights after
-        cloning alone; ``cloned_score``, what ``score`` said of it and after how many steps.
+    Writes ``learner``, the state of the learner, whose discriminator holds the learned reward and
+    whose policy has been trained along with it; ``cloned``, the policy's weights after cloning
+    alone; ``cloned_score``, a point of the learning curve.
     """
-    learner = make_learner(setup, model, demos, arm, device)
-    kept, config = partial / "learner.pt", setup.config.learner
-    state: dict[str, Any] = {"done": 0}
-    if kept.is_file():
-        state = torch.load(kept, weights_only=True, map_location=device)
-        learner.load_state_dict(state["learner"])
+    learner, file, config = make_learner(arm), kept / "learner.pt", arm.setup.config.learner
+    if file.is_file():
+        state = arm.restore(learner, file)
     else:
         learner.clone(config.clone_epochs)
-        state["cloned"] = {k: v.clone() for k, v in learner.policy.state_dict().items()}
-        state["cloned_score"] = {"steps": learner.steps, **score(learner)}
-    with progress(config.rounds, f"reward: {arm}") as advance:
+        cloned = {name: value.clone() for name, value in learner.policy.state_dict().items()}
+        state = {"done": 0, "cloned": cloned, "cloned_score": arm.point(learner)}
+    with progress(config.rounds, f"reward: {arm.name}") as advance:
         advance(state["done"])
         while state["done"] < config.rounds:
             learner.adversarial()
@@ -126,60 +132,51 @@ def infer_reward(
             advance(1)
             if state["done"] % 5 == 0 or state["done"] == config.rounds:
                 learner.collector.obs = None
-                save_tensors(kept, state | {"learner": learner.state_dict()})
-    return state | {"learner": learner.state_dict()}
+                save_tensors(file, state | {"learner": learner.state_dict()})
+    save_tensors(target, state | {"learner": learner.state_dict()})
 
 
-def make_learner(
-    setup: Setup, model: DeepFM, demos: Demonstrations | None, arm: str, device: str
-) -> ILRec:
+def make_learner(arm: Arm) -> ILRec:
     """Return an untrained learner for one arm; equal arms of equal seeds start equal."""
-    config = setup.config.learner
-    env = setup.training_env(model)
-    draw, noise = setup.rng(f"users of {arm}"), torch_generator(setup.seed, f"actions of {arm}")
-    collector = Collector(env, setup.split.train_users, config.users, draw, noise)
+    setup, config = arm.setup, arm.setup.config.learner
+    env = setup.training_env(arm.model)
+    draw = setup.rng(f"users of {arm.name}")
+    noise = torch_generator(setup.seed, f"actions of {arm.name}")
     return ILRec(
-        torch.from_numpy(env.source.item_vectors()).to(device), collector, demos, config,
+        torch.from_numpy(env.source.item_vectors()).to(arm.device),
+        Collector(env, setup.split.train_users, config.users, draw, noise), arm.demos, config,
         seed=int(setup.rng("initial weights").integers(2**31)),
-        generator=torch_generator(setup.seed, f"batches of {arm}"),
-        constant_reward=arm == "constant reward",
+        generator=torch_generator(setup.seed, f"batches of {arm.name}"),
+        constant_reward=arm.name == "constant reward",
     )  # fmt: skip
 
 
-def train_policy(
-    setup: Setup,
-    learner: ILRec,
-    score: Score,
-    partial: Path,
-    arm: str,
-    device: str,
-) -> list[dict[str, float]]:
-    """Stage 4: train one arm to the end of its budget; return its learning curve.
+def train_policy(arm: Arm, inferred: Path | None, kept: Path, target: Path, serve: Path) -> None:
+    """Stage 4: train one arm to the end of its budget; write its policy and its learning curve.
 
     Args:
-        setup: The seed's setup.
-        learner: From :func:`infer_reward`, or fresh for the arms without demonstrations.
-        score: Judges the policy on users that no stage has seen; the learner never learns of it.
-        partial: Where to keep what has been reached.
-        arm: Its name, for the progress bar.
-        device: Where tensors live.
+        arm: Who learns.
+        inferred: What stage 3 left; None for the arms without demonstrations.
+        kept: Where to keep what has been reached.
+        target: Gets ``policy`` and ``curve``.
+        serve: Gets the policy alone.
     """
-    kept, budget = partial / "learner.pt", setup.config.learner.steps
-    goals = sorted({*(g for g in setup.config.evaluation.judged_at if g < budget), budget})
-    if kept.is_file():
-        state = torch.load(kept, weights_only=True, map_location=device)
-        learner.load_state_dict(state["learner"])
-        curve: list[dict[str, float]] = state["curve"]
+    learner, file, budget = make_learner(arm), kept / "policy.pt", arm.setup.config.learner.steps
+    judged_at = arm.setup.config.evaluation.judged_at
+    if file.is_file():
+        curve = arm.restore(learner, file)["curve"]
     else:
-        curve = [{"steps": learner.steps, **score(learner)}]
-    with progress(budget, f"policy: {arm}") as advance:
+        curve = [] if inferred is None else [arm.restore(learner, inferred)["cloned_score"]]
+        curve.append(arm.point(learner))
+    with progress(budget, f"policy: {arm.name}") as advance:
         advance(min(learner.steps, budget))
-        for goal in goals:
+        for goal in sorted({*(goal for goal in judged_at if goal < budget), budget}):
             if learner.steps < goal:
                 train(learner, goal, advance)
-                curve.append({"steps": learner.steps, **score(learner)})
-                save_tensors(kept, {"learner": learner.state_dict(), "curve": curve})
-    return curve
+                curve.append(arm.point(learner))
+                save_tensors(file, {"learner": learner.state_dict(), "curve": curve})
+    save_tensors(target, {"policy": learner.policy.state_dict(), "curve": curve})
+    save_tensors(serve, learner.policy.state_dict())
 
 
 def fit_payer(setup: Setup) -> RewardSource:
@@ -204,69 +201,53 @@ def judge_of(setup: Setup, model: DeepFM, payer: RewardSource, most: int) -> Jud
 
 
 def evaluate(
-    setup: Setup,
-    model: DeepFM,
-    judge: Judge,
-    trained: dict[str, Path],
-    inferred: Path,
-    shown: list[Trajectory],
-    partial: Path,
-) -> dict[str, Any]:
+    setup: Setup, model: DeepFM, judge: Judge, shown: list[Trajectory], trained: dict[str, Path],
+    inferred: Path, kept: Path, target: Path,
+) -> None:  # fmt: skip
     """Stage 5: judge every method on users that no stage has seen.
+
+    Writes ``rows``, (name, kind, numbers) of each method; ``curves`` of the arms;
+    ``demonstrations``, the audit of what was learned from and of what the demonstrator does for
+    unseen users; ``judge``, the error of a fitted judge.
 
     Args:
         setup: The seed's setup.
         model: The world model.
         judge: Pays the scores.
+        shown: The demonstrations that were learned from.
         trained: What stage 4 left for each arm.
         inferred: What stage 3 left.
-        shown: The demonstrations that were learned from.
-        partial: Where to keep the demonstrator's own episodes.
-
-    Returns:
-        ``rows``, (name, kind, numbers) of each method; ``curves`` of the arms; ``demonstrations``,
-        the audit of what was learned from and of what the demonstrator does for unseen users.
+        kept: Where to keep the demonstrator's own episodes.
+        target: What to write, as JSON.
     """
     visible = DeepFMSource(model, setup.split.visible)
     training = setup.training_env(model)
     untrained = controls(
-        judge, setup.split.train, visible, setup.problem.truth, training,
-        setup.split.train_users, setup.seed,
-    )  # fmt: skip
+        judge, setup.split.train, visible, training, setup.split.train_users, setup.seed
+    )
     states = {arm: torch.load(path, weights_only=True) for arm, path in trained.items()}
-    weights = {arm: state["policy"] for arm, state in states.items()}
-    weights["behaviour cloning"] = torch.load(inferred, weights_only=True)["cloned"]
-    steps = {arm: state["curve"][-1]["steps"] for arm, state in states.items()}
-    steps["behaviour cloning"] = states["IL-Rec"]["curve"][0]["steps"]
+    curves = {arm: state["curve"] for arm, state in states.items()}
+    cloned = torch.load(inferred, weights_only=True)["cloned"]
+    states["behaviour cloning"] = {"policy": cloned, "curve": curves["IL-Rec"][:1]}
     rows: list[tuple[str, str, dict[str, Any]]] = []
-    with progress(len(weights) + 7 - (setup.problem.truth is None), "evaluation") as advance:
+    with progress(len(states) + 7 - (setup.problem.truth is None), "evaluation") as advance:
         for scored in untrained:
             rows.append(scored)
             advance(1)
-        for arm, state in weights.items():
-            agent = PolicyAgent(load_policy(state), arm)
-            kind = "learned" if arm in ("IL-Rec", "behaviour cloning") else "control"
-            rows.append((arm, kind, judge.score(agent, gap=True) | {"env_steps": steps[arm]}))
+        for name, state in states.items():
+            agent = PolicyAgent(load_policy(state["policy"]), name)
+            kind = "learned" if name in ("IL-Rec", "behaviour cloning") else "control"
+            steps = {"env_steps": state["curve"][-1]["steps"]}
+            rows.append((name, kind, judge.score(agent, gap=True) | steps))
             advance(1)
     users = judge.users[: setup.config.demos.judged]
-    played = ask_chat(setup, model, judge.env, users, partial / "demonstrator.jsonl")
+    played = ask_chat(setup, model, judge.env, users, kept / "demonstrator.jsonl")
     returns = np.array([trajectory.rews.sum() for trajectory in played])
-    few = dataclasses.replace(judge, **{
-        name: getattr(judge, name)[: len(users)] for name in ("oracle", "lengths", "upper", "users")
-    })  # fmt: skip
-    row = few.row(returns, np.array([len(trajectory) for trajectory in played]))
+    row = judge.row(returns, np.array([len(trajectory) for trajectory in played]))
     rows.append(("demonstrator", "demonstrator", row))
-    return {
-        "rows": rows,
-        "curves": {arm: state["curve"] for arm, state in states.items()},
-        "demonstrations": {"learned from": audit(shown), "for unseen users": audit(played)},
-    }
-
-
-def save_tensors(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values so that ``torch.load(weights_only=True)`` reads them."""
-    with atomic(path) as temporary:
-        torch.save(state, temporary)
+    audits = {"learned from": audit(shown), "for unseen users": audit(played)}
+    found = {"rows": rows, "curves": curves, "demonstrations": audits}
+    _io.write_json(target, found | {"judge": judge_error(judge.env.source)})
 
 
 def ask_chat(
@@ -274,8 +255,8 @@ def ask_chat(
 ) -> list[Trajectory]:
     """Play one episode a user with the chat model, keeping each in ``kept`` as it is finished."""
     catalogue = setup.problem.catalogue
-    rows = read_jsonl(kept) if kept.is_file() else []
-    write_jsonl(kept, rows)  # a line that was cut off is gone for good
+    rows = _io.read_jsonl(kept) if kept.is_file() else []
+    _io.write_jsonl(kept, rows)  # a line that was cut off is gone for good
     done = [Trajectory.from_json(row) for row in rows]
     with progress(len(users), "demonstrations") as advance:
         advance(len(done))
@@ -283,7 +264,7 @@ def ask_chat(
             env.source, env.rules, setup.start, users, chat_model(setup, model),
             Grounder(catalogue.titles), seed=setup.seed, K=env.K, history=env.history, done=done,
         ):  # fmt: skip
-            append_jsonl(kept, trajectory.to_json())
+            _io.append_jsonl(kept, trajectory.to_json())
             done.append(trajectory)
             advance(1)
     return done

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,8 @@ from minirec.world.batched import BatchedRecEnv
 from minirec.world.deepfm import DeepFM, DeepFMSource
 from minirec.world.histories import Histories
 from minirec.world.judge import fail_quantile
-from minirec.world.rules import START, QuitRules, rules_named
-from minirec.world.sources import RewardSource
+from minirec.world.rules import START, rules_named
+from minirec.world.sources import RewardSource, TruthSource
 
 
 @dataclass(frozen=True)
@@ -73,19 +72,6 @@ class Setup:
         """Return this run's generator for one purpose."""
         return generator(self.seed, purpose)
 
-    def env(self, source: RewardSource, min_reward: float) -> BatchedRecEnv:
-        """Return an environment in which ``source`` pays, under the run's quit rules."""
-        history, length = START[self.config.rules.preset]
-        return BatchedRecEnv(
-            source, self.rules(min_reward), self.start, K=length, history=history
-        )
-
-    def rules(self, min_reward: float) -> QuitRules:
-        """Return the run's quit rules with this threshold in rating points."""
-        rules = dataclasses.replace(rules_named(self.config.rules.preset), min_reward=min_reward)
-        turns = self.config.rules.max_turns
-        return rules if turns is None else dataclasses.replace(rules, max_turns=turns)
-
     def training_env(self, model: DeepFM) -> BatchedRecEnv:
         """Return the environment that every learner plays: the world model, training users."""
         return self.model_env(model, self.split.train, self.split.train_users)
@@ -93,25 +79,31 @@ class Setup:
     def model_env(self, model: DeepFM, log: Interactions, users: IntArray) -> BatchedRecEnv:
         """Return an environment that the world model pays, its own error added to each reward.
 
-        The users are known to it by their rows in ``log``. Unless the settings name one, the quit
-        threshold is where a uniformly random first pick of ``users`` fails as often as they say.
+        The users are known to it by their rows in ``log``.
         """
         source = DeepFMSource(model, log, noise_seed=self.seed)
-        rules = self.config.rules
-        threshold = rules.min_reward
-        if threshold is None:
-            threshold = fail_quantile(source, users, rules.first_failure, self.rng("threshold"))
-        return self.env(source, threshold)
+        return self.env(source, users, "threshold")
 
     def judge_env(self, source: RewardSource) -> BatchedRecEnv:
-        """Return the environment that pays the scores: 2.0 is the threshold of a known truth."""
-        rules = self.config.rules
-        threshold = rules.min_reward
-        if threshold is None:
-            users, rng = self.split.test_users, self.rng("judge's threshold")
-            known = self.problem.truth is not None
-            threshold = 2.0 if known else fail_quantile(source, users, rules.first_failure, rng)
-        return self.env(source, threshold)
+        """Return the environment that pays the scores of the test users."""
+        return self.env(source, self.split.test_users, "judge's threshold")
+
+    def env(self, source: RewardSource, users: IntArray, purpose: str) -> BatchedRecEnv:
+        """Return an environment in which ``source`` pays, under the run's quit rules.
+
+        Unless the settings name a quit threshold, it is 2.0 where the truth pays, and else where a
+        uniformly random first pick of ``users`` fails as often as they say.
+        """
+        asked = self.config.rules
+        rules, (history, length) = rules_named(asked.preset), START[asked.preset]
+        threshold = asked.min_reward
+        if threshold is None and isinstance(source, TruthSource):
+            threshold = 2.0
+        elif threshold is None:
+            threshold = fail_quantile(source, users, asked.first_failure, self.rng(purpose))
+        turns = rules.max_turns if asked.max_turns is None else asked.max_turns
+        rules = replace(rules, min_reward=threshold, max_turns=turns)
+        return BatchedRecEnv(source, rules, self.start, K=length, history=history)
 
 
 def prepare(problem: Problem, config: Config, seed: int) -> Setup:

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from minirec import __version__, pipeline
 from minirec._io import (
     UserError,
@@ -25,15 +23,14 @@ from minirec._io import (
     torch_generator,
     write_json,
     write_text,
-)  # fmt: skip
+)
 from minirec.config import Config
 from minirec.evidence.tables import Results, results_table
 from minirec.problem import Problem, Setup, load_problem, prepare
-from minirec.rl.agent import PolicyAgent
 from minirec.rl.imitation import Demonstrations
-from minirec.rl.learner import ILRec
 from minirec.world.deepfm import DeepFM
-from minirec.world.trajectory import load_trajectories, save_trajectories
+from minirec.world.rules import rules_named
+from minirec.world.trajectory import load_trajectories
 
 Work = Callable[..., None]
 """Makes the outputs of a stage: gets a folder for what it wants to keep, and their paths."""
@@ -81,8 +78,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path, config: Config, *, resume: bool = False) -> None:
-        self.path, self.config = Path(path), config
-        settings = self.path / "config.json"
+        self.path = Path(path)
         if self.path.is_file():
             raise UserError(f"{path} is a file; choose a folder with --out")
         if self.path.is_dir() and any(self.path.iterdir()):
@@ -90,8 +86,7 @@ class RunFolder:
                 raise UserError(f"{path} is not empty and holds no run; choose another with --out")
             if not resume:
                 raise UserError(f"{path} holds a run; go on with --resume or choose another --out")
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(settings, {"config": config.to_json(), "versions": versions()})
+        write_json(self.path / "config.json", {"config": config.to_json(), "versions": versions()})
 
     def _holds_run(self) -> bool:
         """Whether the folder's ``config.json`` is one of ours."""
@@ -115,10 +110,8 @@ class RunFolder:
         """
         key = hashlib.sha256(json.dumps([name, inputs], sort_keys=True).encode()).hexdigest()
         stamp = self.path / f"{name}.stage.json"
-        if stamp.is_file():
-            made = read_json(stamp)
-            if made == {"key": key, "files": _hashes(outputs)}:
-                return
+        if stamp.is_file() and read_json(stamp) == {"key": key, "files": _hashes(outputs)}:
+            return
         started = time.perf_counter()
         kept = self.path / f"{name}.{key[:12]}.partial"
         kept.mkdir(parents=True, exist_ok=True)
@@ -126,17 +119,14 @@ class RunFolder:
         for leftover in stamp.parent.glob(f"{stamp.name.split('.')[0]}.*.partial"):
             shutil.rmtree(leftover)
         write_json(stamp, {"key": key, "files": _hashes(outputs)})
-        self.log(stage=name, seconds=round(time.perf_counter() - started, 2))
+        seconds = round(time.perf_counter() - started, 2)
+        append_jsonl(self.path / "metrics.jsonl", {"stage": name, "seconds": seconds})
 
     def seconds(self) -> dict[str, float]:
         """Return how long each stage took when it was last run."""
         file = self.path / "metrics.jsonl"
         rows = read_jsonl(file) if file.is_file() else []
         return {row["stage"]: row["seconds"] for row in rows}
-
-    def log(self, **values: Any) -> None:
-        """Append one line to ``metrics.jsonl``."""
-        append_jsonl(self.path / "metrics.jsonl", values)
 
 
 def _hashes(files: list[Path]) -> dict[str, str]:
@@ -145,14 +135,9 @@ def _hashes(files: list[Path]) -> dict[str, str]:
 
 
 def run(
-    config: Config,
-    out: str | Path,
-    *,
-    seeds: list[int],
-    resume: bool = False,
-    device: str = "cpu",
-    command: str = "",
-) -> dict[str, Any]:
+    config: Config, out: str | Path, *, seeds: list[int], resume: bool = False,
+    device: str = "cpu", command: str = "",
+) -> dict[str, Any]:  # fmt: skip
     """Run the five stages for each seed and write results, table and figures into ``out``.
 
     Args:
@@ -228,76 +213,50 @@ def run_seed(folder: RunFolder, setup: Setup, device: str) -> dict[str, Any]:
         "genres": setup.problem.catalogue.genres, "timed": setup.problem.log.times is not None,
         "world": asdict(config.world), "test share": config.data.test_share,
     }  # fmt: skip
-    parts = config.rules, config.demos, config.evaluation
-    rules, asked, judging = (asdict(part) for part in parts)
-    judged_on = {"users": judging.pop("users"), "judged": asked.pop("judged")}
 
-    def stage(name: str, inputs: dict[str, Any], outputs: list[str], work: Work) -> list[Path]:
+    def stage(name: str, inputs: dict[str, Any], work: Work, *outputs: str) -> list[Path]:
         paths = [folder.path / where / output for output in outputs]
         folder.stage(f"{where}/{name}", always | inputs, paths, work)
         return paths
 
-    def fit(kept: Path, target: Path) -> None:
-        pipeline.fit_world(setup, kept).save(target)
-
-    model = DeepFM.load(stage("world", {}, ["world.pt"], fit)[0])
-
-    def show(kept: Path, target: Path) -> None:
-        save_trajectories(target, pipeline.demonstrate(setup, model, kept))
-
+    settings = config.to_json()
+    rules, asked, judging = settings["rules"], settings["demos"], settings["evaluation"]
+    judged_on = {"users": judging.pop("users"), "judged": asked.pop("judged")}
     by = {"rules": rules, "demos": asked}
-    told = stage("demonstrations", by, ["demos.jsonl"], show)[0]
+    learned = {"rules": rules, "learner": asdict(config.learner), "device": device}
+    learned |= {"curves": judging}
+
+    [fitted] = stage("world", {}, partial(pipeline.fit_world, setup), "world.pt")
+    model = DeepFM.load(fitted)
+    show = partial(pipeline.demonstrate, setup, model)
+    [told] = stage("demonstrations", by, show, "demos.jsonl")
+    imitated = learned | by | {"demonstrations": file_hash(told)}
+
     shown = load_trajectories(told)
-    masked = setup.training_env(model).rules.repeats == "masked"
+    masked = rules_named(config.rules.preset).repeats == "masked"
     demos = Demonstrations.pack(shown, setup.start if masked else None, device)
+    shuffled = demos.shuffled(torch_generator(setup.seed, "shuffled demonstrations"))
+    dealt = {"IL-Rec": demos, "shuffled demonstrations": shuffled}
     payer = pipeline.fit_payer(setup)
     judge = pipeline.judge_of(setup, model, payer, config.evaluation.users)
     few = pipeline.judge_of(setup, model, payer, config.evaluation.curve_users)
 
-    def score(learner: ILRec) -> dict[str, float]:
-        row = few.score(PolicyAgent(learner.policy, "learner"))
-        return {"return": row["r_traj"], "share_oracle": row["share_oracle"]}
-
-    shuffled = demos.shuffled(torch_generator(setup.seed, "shuffled demonstrations"))
-    dealt = {"IL-Rec": demos, "shuffled demonstrations": shuffled}
-    learned = {"rules": rules, "learner": asdict(config.learner), "device": device}
-    learned |= {"curves": judging}
-    imitated = learned | by | {"demonstrations": file_hash(told)}
-
-    def infer(kept: Path, target: Path, *, arm: str) -> None:
-        state = pipeline.infer_reward(setup, model, dealt[arm], score, kept, arm, device)
-        pipeline.save_tensors(target, state)
-
-    def train(kept: Path, target: Path, serve: Path, *, arm: str, inferred: Path | None) -> None:
-        learner = pipeline.make_learner(setup, model, dealt.get(arm), arm, device)
-        start: list[dict[str, float]] = []
-        if inferred is not None:
-            state = torch.load(inferred, weights_only=True, map_location=device)
-            learner.load_state_dict(state["learner"])
-            start = [state["cloned_score"]]
-        curve = start + pipeline.train_policy(setup, learner, score, kept, arm, device)
-        policy = learner.policy.state_dict()
-        pipeline.save_tensors(target, {"policy": policy, "curve": curve})
-        pipeline.save_tensors(serve, policy)
-
     write_json(folder.path / where / "titles.json", setup.problem.catalogue.titles)
     trained: dict[str, Path] = {}
-    rewards: dict[str, Path] = {}
-    for arm in pipeline.ARMS:
-        slug = arm.lower().replace(" ", "-")
-        if arm in dealt:
-            work = partial(infer, arm=arm)
-            rewards[arm] = stage(f"reward-{slug}", imitated, [f"reward-{slug}.pt"], work)[0]
-        outputs = [f"policy-{slug}.pt", f"serve-{slug}.pt"]
-        learn = partial(train, arm=arm, inferred=rewards.get(arm))
-        inputs = imitated if arm in dealt else learned
-        trained[arm] = stage(f"policy-{slug}", inputs, outputs, learn)[0]
+    inferred: dict[str, Path] = {}
+    for name in pipeline.ARMS:
+        slug = name.lower().replace(" ", "-")
+        arm = pipeline.Arm(name, setup, model, dealt.get(name), few, device)
+        if name in dealt:
+            infer = partial(pipeline.infer_reward, arm)
+            [inferred[name]] = stage(f"reward-{slug}", imitated, infer, f"reward-{slug}.pt")
+        learn = partial(pipeline.train_policy, arm, inferred.get(name))
+        inputs = imitated if name in dealt else learned
+        files = f"policy-{slug}.pt", f"serve-{slug}.pt"
+        trained[name], _ = stage(f"policy-{slug}", inputs, learn, *files)
 
-    def evaluate(kept: Path, target: Path) -> None:
-        found = pipeline.evaluate(setup, model, judge, trained, rewards["IL-Rec"], shown, kept)
-        write_json(target, found | {"judge": pipeline.judge_error(payer)})
-
+    score = partial(pipeline.evaluate, setup, model, judge, shown, trained, inferred["IL-Rec"])
     made_of = imitated | judged_on | {arm: file_hash(path) for arm, path in trained.items()}
-    result: dict[str, Any]
-    result = read_json(stage("evaluation", made_of, ["evaluation.json"], evaluate)[0])
+    [scored] = stage("evaluation", made_of, score, "evaluation.json")
+    result: dict[str, Any] = read_json(scored)
     return result

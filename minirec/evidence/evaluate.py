@@ -10,21 +10,12 @@ import numpy as np
 
 from minirec._io import IntArray, generator
 from minirec.data.interactions import Interactions
-from minirec.data.smallworld import SmallWorld
 from minirec.evidence.metrics import episode_metrics, play, share
+from minirec.world import controls as untrained
 from minirec.world.batched import BatchedRecEnv
-from minirec.world.controls import (
-    FixedList,
-    Greedy,
-    GreedyRefit,
-    InformedBound,
-    Policy,
-    Popularity,
-    UniformRandom,
-    best_fixed_list,
-)  # fmt: skip
 from minirec.world.deepfm import DeepFMSource
 from minirec.world.oracle import feasible_oracle, upper_bound
+from minirec.world.sources import TruthSource
 
 Row = dict[str, Any]
 
@@ -57,12 +48,12 @@ class Judge:
         return cls(env, model_env, users, oracle, lengths, upper_bound(*world))
 
     def row(self, returns: Any, lengths: Any) -> Row:
-        """Return the numbers of one table row from B returns and lengths."""
+        """Return the numbers of one table row from returns and lengths of the first B' users."""
         bounds = {"share_oracle": self.oracle, "share_upper": self.upper}
-        shares = {name: share(returns, bound) for name, bound in bounds.items()}
+        shares = {name: share(returns, bound[: len(returns)]) for name, bound in bounds.items()}
         return {**episode_metrics(returns, lengths), **shares}
 
-    def score(self, policy: Policy, *, gap: bool = False) -> Row:
+    def score(self, policy: untrained.Policy, *, gap: bool = False) -> Row:
         """Play ``policy`` and return its row; with ``gap`` also what the world model says of it."""
         episodes = play(policy, self.env, self.users)
         row = self.row(episodes.returns, episodes.lengths)
@@ -74,21 +65,17 @@ class Judge:
 
 
 def controls(
-    judge: Judge,
-    train: Interactions,
-    model: DeepFMSource,
-    truth: SmallWorld | None,
-    train_env: BatchedRecEnv,
-    train_users: IntArray,
-    seed: int,
-) -> Iterator[tuple[str, str, Row]]:
+    judge: Judge, train: Interactions, model: DeepFMSource, train_env: BatchedRecEnv,
+    train_users: IntArray, seed: int,
+) -> Iterator[tuple[str, str, Row]]:  # fmt: skip
     """Score everything that needs no training, as (name, kind, row).
+
+    The informed bound is there where the truth pays.
 
     Args:
         judge: Pays.
         train: The training users' log, for popularity.
         model: The world model over the visible histories of the judged users.
-        truth: The small world, for the informed bound; None on real data.
         train_env: The training environment, in which the best fixed list is searched.
         train_users: Its users, shape (B',).
         seed: Seed of the random policy.
@@ -96,18 +83,18 @@ def controls(
     rules = judge.env.rules
     block = 0 if rules.repeats == "masked" else rules.window
     some = train_users[:1000]
-    fixed = best_fixed_list(train_env.source, train_env.rules, train_env.histories, some)
-    policies: list[Policy] = [
-        UniformRandom(generator(seed, "uniform random")),
-        Popularity(np.bincount(train.items, minlength=train.n_items), block),
-        FixedList(fixed, train.n_items, block),
-        Greedy(model, block),
-        GreedyRefit(model.predict_histories, block),
+    fixed = untrained.best_fixed_list(train_env.source, train_env.rules, train_env.histories, some)
+    policies: list[untrained.Policy] = [
+        untrained.UniformRandom(generator(seed, "uniform random")),
+        untrained.Popularity(np.bincount(train.items, minlength=train.n_items), block),
+        untrained.FixedList(fixed, train.n_items, block),
+        untrained.Greedy(model, block),
+        untrained.GreedyRefit(model.predict_histories, block),
     ]
     for policy in policies:
-        greedy = isinstance(policy, Greedy | GreedyRefit)
+        greedy = isinstance(policy, untrained.Greedy | untrained.GreedyRefit)
         yield policy.name, "control", judge.score(policy, gap=greedy)
-    if truth is not None:
-        bound = InformedBound(truth, block)
+    if isinstance(judge.env.source, TruthSource):
+        bound = untrained.InformedBound(judge.env.source.truth, block)
         yield bound.name, "bound", judge.score(bound)
     yield "feasible oracle", "bound", judge.row(judge.oracle, judge.lengths)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from minirec._io import atomic
+from minirec._io import save_tensors
 
 
 class Items(NamedTuple):
@@ -170,8 +170,7 @@ class DeepFM(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write the weights as plain tensors, atomically."""
-        with atomic(path) as temporary:
-            torch.save(self.state_dict(), temporary)
+        save_tensors(path, self.state_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> DeepFM:
