@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import rich
 
 from minirec import __version__
 from minirec._io import UserError, read_json
@@ -65,7 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     import torch
-    from rich.console import Console
 
     from minirec import runs
     from minirec.config import load_config
@@ -73,9 +74,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     config = load_config(arguments.config)
     if arguments.data is not None:
-        config = dataclasses.replace(
-            config, data=dataclasses.replace(config.data, folder=arguments.data)
-        )
+        config = replace(config, data=replace(config.data, folder=arguments.data))
     if arguments.seeds < 1:
         raise UserError(f"--seeds is {arguments.seeds}; use 1 or more")
     if arguments.seed < 0:
@@ -88,8 +87,7 @@ def _run(arguments: argparse.Namespace) -> None:
         resume=arguments.resume, device=arguments.device,
         command=shlex.join(["minirec", *sys.argv[1:]]),
     )  # fmt: skip
-    console = Console()
-    console.print(results_table(results).rich())
+    rich.print(results_table(results).rich())
     print(f"table, figures and numbers: {Path(arguments.out).resolve()}")
 
 
@@ -113,12 +111,10 @@ def _config(arguments: argparse.Namespace) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from rich.console import Console
-
     from minirec.evidence.tables import compare
 
     a, b = (read_json(Path(run) / "results.json") for run in arguments.runs)
-    Console().print(compare(a, b).rich())
+    rich.print(compare(a, b).rich())
 
 
 def _doctor(arguments: argparse.Namespace) -> None:

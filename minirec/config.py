@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import tomllib
 import types
@@ -179,9 +180,5 @@ def _in_range(value: Any, item: dataclasses.Field[Any], name: str) -> None:
 
 def _toml(value: Any) -> str:
     if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return f"{value:_}"
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+        return f"[{', '.join(map(_toml, value))}]"
+    return f"{value:_}" if type(value) is int else json.dumps(value)

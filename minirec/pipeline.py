@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from minirec import _io
-from minirec._io import IntArray, progress, save_tensors, torch_generator
+from minirec._io import IntArray, append_jsonl, progress, save_tensors, torch_generator, write_json
 from minirec.demos.actor import audit
 from minirec.demos.actor import demonstrate as play_chat
 from minirec.demos.chat import ChatModel
@@ -26,8 +25,9 @@ from minirec.rl.rollout import Collector
 from minirec.world.batched import BatchedRecEnv
 from minirec.world.deepfm import DeepFM, DeepFMSource, fit_deepfm
 from minirec.world.judge import JudgeSource, fit_judge
+from minirec.world.rules import rules_named
 from minirec.world.sources import RewardSource, TruthSource
-from minirec.world.trajectory import Trajectory, save_trajectories
+from minirec.world.trajectory import Trajectory, load_trajectories, save_trajectories
 
 ARMS = ("A2C without demonstrations", "constant reward", "shuffled demonstrations", "IL-Rec")
 """Everything that learns on the training environment, under equal budgets."""
@@ -108,6 +108,14 @@ def demonstrate(setup: Setup, model: DeepFM, kept: Path, target: Path) -> None:
     env.rules = replace(env.rules, max_turns=min(demos.turns, env.rules.max_turns))
     users = setup.rng("demonstrations").permutation(setup.split.train_users)[: demos.episodes]
     save_trajectories(target, ask_chat(setup, model, env, users, kept / "demos.jsonl"))
+
+
+def deal(setup: Setup, shown: list[Trajectory], device: str) -> dict[str, Demonstrations]:
+    """Pack the demonstrations for the arms that learn from them: as they are, and shuffled."""
+    masked = rules_named(setup.config.rules.preset).repeats == "masked"
+    demos = Demonstrations.pack(shown, setup.start if masked else None, device)
+    mixed = demos.shuffled(torch_generator(setup.seed, "shuffled demonstrations"))
+    return {"IL-Rec": demos, "shuffled demonstrations": mixed}
 
 
 def infer_reward(arm: Arm, kept: Path, target: Path) -> None:
@@ -247,7 +255,7 @@ def evaluate(
     rows.append(("demonstrator", "demonstrator", row))
     audits = {"learned from": audit(shown), "for unseen users": audit(played)}
     found = {"rows": rows, "curves": curves, "demonstrations": audits}
-    _io.write_json(target, found | {"judge": judge_error(judge.env.source)})
+    write_json(target, found | {"judge": judge_error(judge.env.source)})
 
 
 def ask_chat(
@@ -255,16 +263,15 @@ def ask_chat(
 ) -> list[Trajectory]:
     """Play one episode a user with the chat model, keeping each in ``kept`` as it is finished."""
     catalogue = setup.problem.catalogue
-    rows = _io.read_jsonl(kept) if kept.is_file() else []
-    _io.write_jsonl(kept, rows)  # a line that was cut off is gone for good
-    done = [Trajectory.from_json(row) for row in rows]
+    done = load_trajectories(kept) if kept.is_file() else []
+    save_trajectories(kept, done)  # a line that was cut off is gone for good
     with progress(len(users), "demonstrations") as advance:
         advance(len(done))
         for trajectory in play_chat(
             env.source, env.rules, setup.start, users, chat_model(setup, model),
             Grounder(catalogue.titles), seed=setup.seed, K=env.K, history=env.history, done=done,
         ):  # fmt: skip
-            _io.append_jsonl(kept, trajectory.to_json())
+            append_jsonl(kept, trajectory.to_json())
             done.append(trajectory)
             advance(1)
     return done

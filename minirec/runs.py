@@ -15,21 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from minirec import __version__, pipeline
-from minirec._io import (
-    UserError,
-    append_jsonl,
-    read_json,
-    read_jsonl,
-    torch_generator,
-    write_json,
-    write_text,
-)
+from minirec._io import UserError, append_jsonl, read_json, read_jsonl, write_json, write_text
 from minirec.config import Config
 from minirec.evidence.tables import Results, results_table
 from minirec.problem import Problem, Setup, load_problem, prepare
-from minirec.rl.imitation import Demonstrations
 from minirec.world.deepfm import DeepFM
-from minirec.world.rules import rules_named
 from minirec.world.trajectory import load_trajectories
 
 Work = Callable[..., None]
@@ -208,10 +198,11 @@ def report(results: Results, folder: Path) -> None:
 def run_seed(folder: RunFolder, setup: Setup, device: str) -> dict[str, Any]:
     """Run or resume all stages of one seed; return what its ``evaluation.json`` holds."""
     config, where = setup.config, f"seed-{setup.seed}"
+    settings = config.to_json()
     always = {
         "seed": setup.seed, "data": setup.problem.digest(), "version": __version__,
         "genres": setup.problem.catalogue.genres, "timed": setup.problem.log.times is not None,
-        "world": asdict(config.world), "test share": config.data.test_share,
+        "world": settings["world"], "test share": config.data.test_share,
     }  # fmt: skip
 
     def stage(name: str, inputs: dict[str, Any], work: Work, *outputs: str) -> list[Path]:
@@ -219,12 +210,10 @@ def run_seed(folder: RunFolder, setup: Setup, device: str) -> dict[str, Any]:
         folder.stage(f"{where}/{name}", always | inputs, paths, work)
         return paths
 
-    settings = config.to_json()
     rules, asked, judging = settings["rules"], settings["demos"], settings["evaluation"]
     judged_on = {"users": judging.pop("users"), "judged": asked.pop("judged")}
-    by = {"rules": rules, "demos": asked}
-    learned = {"rules": rules, "learner": asdict(config.learner), "device": device}
-    learned |= {"curves": judging}
+    by, learner = {"rules": rules, "demos": asked}, settings["learner"]
+    learned = {"rules": rules, "learner": learner, "device": device, "curves": judging}
 
     [fitted] = stage("world", {}, partial(pipeline.fit_world, setup), "world.pt")
     model = DeepFM.load(fitted)
@@ -233,10 +222,7 @@ def run_seed(folder: RunFolder, setup: Setup, device: str) -> dict[str, Any]:
     imitated = learned | by | {"demonstrations": file_hash(told)}
 
     shown = load_trajectories(told)
-    masked = rules_named(config.rules.preset).repeats == "masked"
-    demos = Demonstrations.pack(shown, setup.start if masked else None, device)
-    shuffled = demos.shuffled(torch_generator(setup.seed, "shuffled demonstrations"))
-    dealt = {"IL-Rec": demos, "shuffled demonstrations": shuffled}
+    dealt = pipeline.deal(setup, shown, device)
     payer = pipeline.fit_payer(setup)
     judge = pipeline.judge_of(setup, model, payer, config.evaluation.users)
     few = pipeline.judge_of(setup, model, payer, config.evaluation.curve_users)

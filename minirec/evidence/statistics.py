@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import stdtrit
 
 from minirec._io import FloatArray
 
@@ -48,14 +49,10 @@ class Interval(NamedTuple):
 def t_quantile(df: int) -> float:
     """Return t such that Student's T with ``df`` >= 1 degrees of freedom is in [-t, t] at LEVEL.
 
-    Source:
-        Abramowitz and Stegun (1964), 26.7.3 and 26.7.4, solved for the angle by bisection.
+    >>> round(t_quantile(4), 3)
+    2.776
     """
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        angle = (low + high) / 2
-        low, high = (angle, high) if _inside(angle, df) < LEVEL else (low, angle)
-    return math.sqrt(df) * math.tan(angle)
+    return float(stdtrit(df, (1 + LEVEL) / 2))
 
 
 def half_width(values: ArrayLike) -> FloatArray:
@@ -100,14 +97,3 @@ def paired_interval(a: ArrayLike, b: ArrayLike) -> Interval:
     if first.shape != second.shape:
         raise ValueError(f"pairs need equal shapes, not {first.shape} and {second.shape}")
     return t_interval(first - second)
-
-
-def _inside(angle: float, df: int) -> float:
-    """Return P(abs(T) < sqrt(df) tan(angle)) for Student's T with ``df`` degrees of freedom."""
-    cosine, odd, total = math.cos(angle), df % 2, 0.0
-    term = cosine**odd
-    for power in range(odd, df - 1, 2):
-        total += term
-        term *= cosine**2 * (power + 1) / (power + 2)
-    inside = math.sin(angle) * total
-    return 2 / math.pi * (angle + inside) if odd else inside
