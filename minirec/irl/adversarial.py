@@ -56,14 +56,9 @@ class Discriminator(nn.Module):
 
 
 def discriminator_step(
-    discriminator: Discriminator,
-    optimiser: torch.optim.Optimizer,
-    demos: Transitions,
-    policy: Transitions,
-    *,
-    batch: int,
-    generator: torch.Generator,
-) -> dict[str, float]:
+    discriminator: Discriminator, optimiser: torch.optim.Optimizer, demos: Transitions,
+    policy: Transitions, *, batch: int, generator: torch.Generator,
+) -> dict[str, float]:  # fmt: skip
     """Take one gradient step on equal halves of demonstrator and policy transitions.
 
     Args:
@@ -95,15 +90,9 @@ def discriminator_step(
 
 
 def adversarial_round(
-    discriminator: Discriminator,
-    optimiser: torch.optim.Optimizer,
-    learner: Learner,
-    *,
-    form: RewardForm,
-    steps: int,
-    batch: int,
-    generator: torch.Generator,
-) -> dict[str, float]:
+    discriminator: Discriminator, optimiser: torch.optim.Optimizer, learner: Learner, *,
+    form: RewardForm, steps: int, batch: int, generator: torch.Generator,
+) -> dict[str, float]:  # fmt: skip
     """Roll out, train the discriminator ``steps`` times, improve the policy once.
 
     Returns:

@@ -7,13 +7,9 @@ from torch import Tensor
 
 
 def demonstration_weights(
-    advantages: Tensor,
-    logits: Tensor,
-    *,
-    temperature: float = 1.0,
-    mix: float = 0.5,
+    advantages: Tensor, logits: Tensor, *, temperature: float = 1.0, mix: float = 0.5,
     clip: float = 10.0,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Return one weight per demonstrated step, with mean 1 over *all* demonstrations.
 
     w_env = exp(A / temperature) prefers steps that paid more than expected, with A standardised

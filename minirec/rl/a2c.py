@@ -10,15 +10,9 @@ from minirec.rl.rollout import Segment
 
 
 def gae(
-    rewards: Tensor,
-    values: Tensor,
-    next_values: Tensor,
-    terminated: Tensor,
-    truncated: Tensor,
-    *,
-    discount: float,
-    trace: float,
-) -> Tensor:
+    rewards: Tensor, values: Tensor, next_values: Tensor, terminated: Tensor, truncated: Tensor,
+    *, discount: float, trace: float,
+) -> Tensor:  # fmt: skip
     """Return generalised advantage estimates, shape (T, B), in the units of ``rewards``.
 
     delta_t = r_t + gamma (1 - terminated) V(s_{t+1}) - V(s_t); the sum of deltas stops where an
@@ -47,14 +41,9 @@ def gae(
 
 
 def a2c_loss(
-    segment: Segment,
-    rewards: Tensor,
-    *,
-    discount: float,
-    trace: float,
-    entropy_weight: float,
+    segment: Segment, rewards: Tensor, *, discount: float, trace: float, entropy_weight: float,
     value_weight: float = 0.5,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Return the actor-critic loss of one segment (a scalar).
 
     ``rewards`` (T, B) are what the learner maximises, in rating points. They are scaled by

@@ -7,6 +7,7 @@ import torch
 
 from minirec._io import BoolArray, IntArray
 from minirec.rl.policy import RecPolicy
+from minirec.rl.rollout import windows
 from minirec.world.batched import Obs
 
 
@@ -25,22 +26,16 @@ class PolicyAgent:
     def start(self, obs: Obs, users: IntArray) -> None:
         """Read the first observation of B users; ``users`` (B,) is not looked at."""
         self.table = self.policy.table()
-        self.state = self.policy.start(self.table, *self._tensors(obs, slice(None)))
+        self.state = self.policy.start(self.table, *windows(obs, self.policy.features.device))
         self.turn = obs["turn"]
 
     @torch.no_grad()
     def act(self, obs: Obs, mask: BoolArray) -> IntArray:
         """Return one item a row, shape (B,); ``mask`` (B, N) says which are allowed."""
         moved = torch.from_numpy(obs["turn"] > self.turn).to(self.state.device)
-        items, rewards = self._tensors(obs, -1)
-        items = torch.where(moved, items, self.policy.n_items)
-        self.state = self.policy.step(self.table, self.state, items, rewards)
+        items, rewards = windows(obs, self.state.device)
+        newest = torch.where(moved, items[:, -1], self.policy.n_items)
+        self.state = self.policy.step(self.table, self.state, newest, rewards[:, -1])
         self.turn = obs["turn"]
         allowed = torch.from_numpy(np.array(mask)).to(self.state.device)
         return self.policy.act(self.table, self.state, allowed)[0].argmax(1).cpu().numpy()
-
-    def _tensors(self, obs: Obs, columns: slice | int) -> tuple[torch.Tensor, torch.Tensor]:
-        device = self.policy.features.device
-        items = torch.from_numpy(np.ascontiguousarray(obs["items"][:, columns]))
-        rewards = torch.from_numpy(np.ascontiguousarray(obs["rewards"][:, columns]))
-        return items.to(device), rewards.to(device)

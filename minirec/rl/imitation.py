@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -39,11 +39,9 @@ class Demonstrations:
 
     @classmethod
     def pack(
-        cls,
-        trajectories: Sequence[Trajectory],
-        histories: Histories | None,
+        cls, trajectories: Sequence[Trajectory], histories: Histories | None,
         device: torch.device | str = "cpu",
-    ) -> Demonstrations:
+    ) -> Demonstrations:  # fmt: skip
         """Pad trajectories; pass ``histories`` where the rules mask repeats, else None."""
         trajectories = [trajectory for trajectory in trajectories if len(trajectory)]
         longest = max(len(trajectory) for trajectory in trajectories)
@@ -53,31 +51,27 @@ class Demonstrations:
             padded = [np.pad(row, (0, longest - len(row))) for row in rows]
             return torch.tensor(np.stack(padded), dtype=dtype, device=device)
 
-        lengths = torch.tensor([len(trajectory) for trajectory in trajectories], device=device)
+        lengths = torch.tensor([[len(trajectory)] for trajectory in trajectories], device=device)
         steps = torch.arange(longest, device=device)
-        ends = torch.tensor([trajectory.terminal for trajectory in trajectories], device=device)
+        ends = torch.tensor([[trajectory.terminal] for trajectory in trajectories], device=device)
         users = np.array([trajectory.user for trajectory in trajectories])
         first = [trajectory.obs for trajectory in trajectories]
         start = np.stack([obs["rewards"][0] for obs in first]).astype(np.float32)
         return cls(
             torch.tensor(np.stack([obs["items"][0] for obs in first]), device=device),
-            torch.tensor(start, device=device),
-            pad("acts", torch.int64),
-            pad("rews", torch.float32),
-            steps < lengths[:, None],
-            (steps == lengths[:, None] - 1) & ends[:, None],
+            torch.tensor(start, device=device), pad("acts", torch.int64),
+            pad("rews", torch.float32), steps < lengths, (steps == lengths - 1) & ends,
             None if histories is None else torch.from_numpy(histories.unseen(users)).to(device),
-        )
+        )  # fmt: skip
 
     def take(self, rows: Tensor) -> Demonstrations:
         """Return the chosen demonstrations (D',), cut to the longest of them."""
         longest = int(self.valid[rows].sum(1).max())
         unseen = None if self.unseen is None else self.unseen[rows]
         start = self.start_items[rows], self.start_rewards[rows]
-        acts, rewards, valid, terminated = (
-            part[rows, :longest] for part in (self.acts, self.rewards, self.valid, self.terminated)
-        )
-        return Demonstrations(*start, acts, rewards, valid, terminated, unseen)
+        names = "acts", "rewards", "valid", "terminated"
+        steps = {name: getattr(self, name)[rows, :longest] for name in names}
+        return Demonstrations(*start, **steps, unseen=unseen)
 
     def shuffled(self, generator: torch.Generator) -> Demonstrations:
         """Return the control: the same items, dealt to the steps at random."""
@@ -85,8 +79,7 @@ class Demonstrations:
         order = torch.randperm(len(where[0]), generator=generator).to(self.acts.device)
         acts = self.acts.clone()
         acts[where] = self.acts[where][order]
-        parts = self.start_items, self.start_rewards, acts, self.rewards, self.valid
-        return Demonstrations(*parts, self.terminated, self.unseen)
+        return replace(self, acts=acts)
 
     def transitions(self, log_probs: Tensor) -> Transitions:
         """Return the M valid steps as transitions; ``log_probs`` has shape (D, T)."""
@@ -143,4 +136,3 @@ def imitation_loss(replayed: Replay, demos: Demonstrations, weights: Tensor) -> 
         IL-Rec (arXiv 2510.13229), weighted imitation. Built in chapter 12.
     """
     return -(weights * replayed.log_probs)[demos.valid].mean()
-

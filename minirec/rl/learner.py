@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from minirec.rl.memory import RewardMemory
 from minirec.rl.policy import build_policy
 from minirec.rl.rollout import Collector, Segment
 from minirec.rl.settings import LearnerConfig
+
+PARTS = ("policy", "optimiser", "discriminator", "disc_optimiser", "memory")
+"""What knows how to save and load itself."""
 
 
 class ILRec:
@@ -42,24 +46,18 @@ class ILRec:
     """
 
     def __init__(
-        self,
-        features: Tensor,
-        collector: Collector,
-        demos: Demonstrations | None,
-        config: LearnerConfig,
-        *,
-        seed: int,
-        generator: torch.Generator,
+        self, features: Tensor, collector: Collector, demos: Demonstrations | None,
+        config: LearnerConfig, *, seed: int, generator: torch.Generator,
         constant_reward: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.config, self.collector, self.demos = config, collector, demos
         self.generator, self.constant_reward = generator, constant_reward
         self.policy = build_policy(features, seed, dim=config.dim, hidden=config.hidden)
         self.policy.to(features.device)
         actor = self.policy.actor_parameters()
         rest = [p for p in self.policy.parameters() if all(p is not slow for slow in actor)]
-        self.optimiser = torch.optim.Adam([{"params": actor}, {"params": rest}], lr=config.rate)
-        self.optimiser.param_groups[0]["lr"] = config.actor_rate
+        groups: list[dict[str, Any]] = [{"params": actor, "lr": config.actor_rate}, {"params": rest}]
+        self.optimiser = torch.optim.Adam(groups, lr=config.rate)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = RewardNet(features, discount=config.discount)
@@ -88,25 +86,21 @@ class ILRec:
                 self._descend(self._imitation(rows.to(self.demos.acts.device)))
         self.optimiser.param_groups[0]["lr"] = self.config.actor_rate
 
-    def adversarial(self) -> dict[str, float]:
+    def adversarial(self) -> None:
         """Run one round of adversarial IRL and refresh the demonstration weights."""
-        statistics = adversarial_round(
+        adversarial_round(
             self.discriminator, self.disc_optimiser, self, form=RewardForm.AIRL,
             steps=self.config.disc_steps, batch=self.config.disc_batch, generator=self.generator,
         )  # fmt: skip
         self.refresh_weights()
-        return statistics
 
-    def update(self) -> dict[str, float]:
+    def update(self) -> None:
         """Play one segment and take one actor-critic step on it."""
         segment = self._play()
-        rewards = torch.ones_like(segment.rewards) if self.constant_reward else segment.rewards
         if self.demos is not None and self.config.bonus:
-            learned = self.discriminator.pay(as_transitions(segment), RewardForm.REWARD)
-            rewards = self._with_bonus(learned)
-        self._improve(segment, rewards)
-        entropy = float(segment.entropy.detach().mean())
-        return {"model_reward": float(segment.rewards.mean()), "entropy": entropy}
+            self.improve(lambda played: self.discriminator.pay(played, RewardForm.REWARD))
+        else:
+            self._improve(segment, segment.rewards)
 
     def rollout(self) -> Transitions:
         """Play one segment (the ``Learner`` protocol of ``minirec.irl``)."""
@@ -119,9 +113,15 @@ class ILRec:
             return self.demos.transitions(replay(self.policy, self.demos).log_probs)
 
     def improve(self, reward: RewardFunction) -> None:
-        """Take one actor-critic step on the last segment, with ``reward`` as a bonus."""
+        """Take one actor-critic step on the last segment, with ``reward`` as a bonus.
+
+        It is standardised over the segment first: its scale is arbitrary, and a mean other than 0
+        would pay or fine mere survival.
+        """
         assert self.segment is not None
-        self._improve(self.segment, self._with_bonus(reward(as_transitions(self.segment))))
+        learned, paid = reward(as_transitions(self.segment)), self.segment.rewards
+        standard = (learned - learned.mean()) / (learned.std() + 1e-6)
+        self._improve(self.segment, paid + self.config.bonus * standard.view_as(paid))
 
     def refresh_weights(self) -> None:
         """Weigh every demonstrated step by the present critic and discriminator."""
@@ -148,26 +148,16 @@ class ILRec:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes, as tensors and plain values."""
-        return {
-            "policy": self.policy.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
-            "disc_optimiser": self.disc_optimiser.state_dict(),
-            "memory": self.memory.state_dict(),
-            "weights": self.weights,
-            "steps": self.steps,
-            "generator": self.generator.get_state(),
-            "noise": self.collector.noise.get_state(),
+        return {part: getattr(self, part).state_dict() for part in PARTS} | {
+            "weights": self.weights, "steps": self.steps,
+            "generator": self.generator.get_state(), "noise": self.collector.noise.get_state(),
             "draw": self.collector.draw.bit_generator.state,
-        }
+        }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` returned; the collector starts with fresh users."""
-        self.policy.load_state_dict(state["policy"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.discriminator.load_state_dict(state["discriminator"])
-        self.disc_optimiser.load_state_dict(state["disc_optimiser"])
-        self.memory.load_state_dict(state["memory"])
+        for part in PARTS:
+            getattr(self, part).load_state_dict(state[part])
         self.weights, self.steps = state["weights"], state["steps"]
         self.generator.set_state(state["generator"])
         self.collector.noise.set_state(state["noise"])
@@ -175,10 +165,13 @@ class ILRec:
         self.collector.obs = None
 
     def _play(self) -> Segment:
-        self.segment = segment = self.collector.collect(self.policy, self.config.segment)
-        self.steps += segment.acts.numel()
-        paid = torch.ones_like(segment.rewards) if self.constant_reward else segment.rewards
-        self.memory.add(segment.known.flatten(0, 1), segment.acts.flatten(), paid.flatten())
+        segment = self.collector.collect(self.policy, self.config.segment)
+        if self.constant_reward:
+            segment = replace(segment, rewards=torch.ones_like(segment.rewards))
+        known, acts, rewards = segment.known.flatten(0, 1), segment.acts, segment.rewards
+        self.memory.add(known, acts.flatten(), rewards.flatten())
+        self.steps += acts.numel()
+        self.segment = segment
         return segment
 
     def _foresee(self) -> None:
@@ -189,16 +182,6 @@ class ILRec:
             chosen = predicted.gather(1, acts[:, None]).squeeze(1)
             self._descend(F.mse_loss(chosen, rewards))
 
-    def _with_bonus(self, learned: Tensor) -> Tensor:
-        """Add the learned reward (M,) of the last segment to its model_reward (T, B).
-
-        It is standardised over the segment first: its scale is arbitrary, and a mean other than 0
-        would pay or fine mere survival.
-        """
-        assert self.segment is not None
-        standard = (learned - learned.mean()) / (learned.std() + 1e-6)
-        return self.segment.rewards + self.config.bonus * standard.view_as(self.segment.rewards)
-
     def _improve(self, segment: Segment, rewards: Tensor) -> None:
         config = self.config
         loss = a2c_loss(
@@ -207,8 +190,8 @@ class ILRec:
         )  # fmt: skip
         if weight := self.imitation_weight():
             assert self.demos is not None
-            count, size = len(self.demos.acts), self.config.demo_batch
-            rows = torch.randint(count, (size,), generator=self.generator)
+            shape = (config.demo_batch,)
+            rows = torch.randint(len(self.demos.acts), shape, generator=self.generator)
             loss = loss + weight * self._imitation(rows.to(self.demos.acts.device))
         self._descend(loss)
         self._foresee()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from minirec._io import BoolArray, IntArray
+from minirec._io import IntArray
 from minirec.rl.policy import RecPolicy, sample
 from minirec.world.batched import BatchedRecEnv, Obs
 
@@ -47,13 +46,9 @@ class Collector:
     """
 
     def __init__(
-        self,
-        env: BatchedRecEnv,
-        users: IntArray,
-        size: int,
-        draw: np.random.Generator,
+        self, env: BatchedRecEnv, users: IntArray, size: int, draw: np.random.Generator,
         noise: torch.Generator,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.env, self.users, self.size, self.draw, self.noise = env, users, size, draw, noise
         self.obs: Obs | None = None
         self.state: Tensor | None = None
@@ -63,9 +58,9 @@ class Collector:
         env, table, device = self.env, policy.table(), policy.features.device
         if self.obs is None or self.state is None:
             self.obs = env.reset(self.draw.choice(self.users, self.size))
-            self.state = self._start(policy, table, self.obs)
+            self.state = policy.start(table, *windows(self.obs, device))
         obs, state = self.obs, self.state.detach()
-        columns: dict[str, Any] = {name: [] for name in Segment.__dataclass_fields__}
+        before, after, steps = [], [], []
         for _ in range(length):
             mask = torch.from_numpy(env.action_mask.copy()).to(device)
             logits, values, known = policy.act(table, state, mask)
@@ -75,40 +70,28 @@ class Collector:
             reward = torch.from_numpy(rewards).to(device)
             following = policy.step(table, state, acts, reward)
             plogp = log_policy.exp() * log_policy.masked_fill(~mask, 0)
-            step = {
-                "obs": obs,
-                "next_obs": next_obs,
-                "acts": acts,
-                "rewards": reward,
+            before.append(obs)
+            after.append(next_obs)
+            steps.append({
+                "acts": acts, "rewards": reward, "known": known, "values": values,
                 "log_probs": log_policy.gather(1, acts[:, None]).squeeze(1),
-                "entropy": -plogp.sum(1),
-                "known": known,
-                "values": values,
-                "next_values": policy.value(following).detach(),
+                "entropy": -plogp.sum(1), "next_values": policy.value(following).detach(),
                 "terminated": torch.from_numpy(terminated).to(device),
                 "truncated": torch.from_numpy(truncated).to(device),
-            }
-            for name, value in step.items():
-                columns[name].append(value)
+            })  # fmt: skip
             obs, state = next_obs, following
             done = terminated | truncated
             if done.any():
                 obs = env.restart(done, self.draw.choice(self.users, int(done.sum())))
-                state = self._restart(policy, table, state, obs, done)
+                rows = torch.from_numpy(np.flatnonzero(done)).to(device)
+                fresh = windows({name: values[done] for name, values in obs.items()}, device)
+                state = state.index_copy(0, rows, policy.start(table, *fresh))
         self.obs, self.state = obs, state.detach()
-        for name, value in columns.items():
-            columns[name] = torch.stack(value) if isinstance(value[0], Tensor) else value
-        return Segment(**columns)
+        columns = {name: torch.stack([step[name] for step in steps]) for name in steps[0]}
+        return Segment(before, after, **columns)
 
-    def _start(self, policy: RecPolicy, table: Any, obs: Obs) -> Tensor:
-        device = policy.features.device
-        items = torch.from_numpy(obs["items"]).to(device)
-        return policy.start(table, items, torch.from_numpy(obs["rewards"]).to(device))
 
-    def _restart(
-        self, policy: RecPolicy, table: Any, state: Tensor, obs: Obs, done: BoolArray
-    ) -> Tensor:
-        """Replace the state of the rows in ``done`` by that of their new user."""
-        rows = torch.from_numpy(np.flatnonzero(done)).to(state.device)
-        fresh = self._start(policy, table, {k: v[done] for k, v in obs.items()})
-        return state.index_copy(0, rows, fresh)
+def windows(obs: Obs, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return an observation's items and rewards, each (B, K), as tensors."""
+    items, rewards = (torch.from_numpy(obs[name]).to(device) for name in ("items", "rewards"))
+    return items, rewards
