@@ -112,28 +112,23 @@ def load_config(path: str | Path | None) -> Config:
 
 def config_from(tables: dict[str, Any], origin: str = "settings") -> Config:
     """Build a :class:`Config` from nested dictionaries, checking every name and type."""
-    config, sections = Config(), {}
+    config, names = Config(), Config.__dataclass_fields__
     for name, table in tables.items():
-        if name not in Config.__dataclass_fields__ or not isinstance(table, dict):
-            raise UserError(
-                f"{origin}: no table [{name}]; use one of {', '.join(Config.__dataclass_fields__)}."
-                + suggest(name, Config.__dataclass_fields__)
-            )
+        if name not in names or not isinstance(table, dict):
+            mend = f"use one of {', '.join(names)}.{suggest(name, names)}"
+            raise UserError(f"{origin}: no table [{name}]; {mend}")
         section = getattr(config, name)
-        hints = typing.get_type_hints(type(section))
-        known = {item.name: item for item in dataclasses.fields(section)}
+        hints, known = typing.get_type_hints(type(section)), section.__dataclass_fields__
         values = {}
         for key, value in table.items():
             if key not in known:
-                raise UserError(
-                    f"{origin}: [{name}] has no setting {key!r}.{suggest(key, known)} "
-                    "`minirec config` lists them all"
-                )
+                mend = f"{suggest(key, known)} `minirec config` lists them all"
+                raise UserError(f"{origin}: [{name}] has no setting {key!r}.{mend}")
             label = f"{origin}: {name}.{key}"
             values[key] = _checked(value, hints[key], label)
             _in_range(values[key], known[key], label)
-        sections[name] = dataclasses.replace(section, **values)
-    return dataclasses.replace(config, **sections)
+        config = dataclasses.replace(config, **{name: dataclasses.replace(section, **values)})
+    return config
 
 
 def reference() -> str:
@@ -167,11 +162,10 @@ def _in_range(value: Any, item: dataclasses.Field[Any], name: str) -> None:
     """Say so if a number, or one of several, is out of its setting's range."""
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, int | float) and not isinstance(number, bool):
-            least, most = item.metadata["least"], math.inf
+            least = item.metadata["least"]
             if least is None:
                 least = 1 if isinstance(number, int) else 0
-            if item.metadata["unit"] in ("share", "per step"):
-                most = 1
+            most = 1 if item.metadata["unit"] in ("share", "per step") else math.inf
             if not (math.isfinite(number) and least <= number <= most):
                 above = "finite" if math.isinf(least) else f"at least {least}"
                 upto = "" if math.isinf(most) else f" and at most {most}"

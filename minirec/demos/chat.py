@@ -19,8 +19,6 @@ class ChatModel(Protocol):
     @property
     def name(self) -> str:
         """Return what results call it; a simulated model has ``simulated`` in its name."""
-        ...
 
     def reply(self, messages: Sequence[Message], *, seed: int) -> str:
         """Return the raw reply; the same messages and seed give the same reply where possible."""
-        ...

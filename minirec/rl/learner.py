@@ -56,15 +56,14 @@ class ILRec:
         self.policy.to(features.device)
         actor = self.policy.actor_parameters()
         rest = [p for p in self.policy.parameters() if all(p is not slow for slow in actor)]
-        groups: list[dict[str, Any]] = [{"params": actor, "lr": config.actor_rate}, {"params": rest}]
-        self.optimiser = torch.optim.Adam(groups, lr=config.rate)
+        slower: dict[str, Any] = {"params": actor, "lr": config.actor_rate}
+        self.optimiser = torch.optim.Adam([slower, {"params": rest}], lr=config.rate)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = RewardNet(features, discount=config.discount)
         self.discriminator = Discriminator(net).to(features.device)
-        self.disc_optimiser = torch.optim.Adam(
-            self.discriminator.parameters(), lr=config.disc_rate
-        )
+        parameters = self.discriminator.parameters()
+        self.disc_optimiser = torch.optim.Adam(parameters, lr=config.disc_rate)
         self.steps = 0 if demos is None else int(demos.valid.sum())
         self.weights = None if demos is None else torch.ones_like(demos.rewards)
         self.segment: Segment | None = None

@@ -225,7 +225,7 @@ class DeepFMSource:
     def rewards(self, users: IntArray, items: IntArray) -> FloatArray:
         """Return what pairs are paid, users (B,) and items (B,): float32 (B,) in 1..5."""
         predicted = self.model(self._table, self._users[_long(users)], _long(items))
-        return self._paid(_numpy(predicted.clamp_(LOW, HIGH)), users, items)
+        return self._paid(predicted.clamp_(LOW, HIGH).numpy(), users, items)
 
     def reward_rows(self, users: IntArray) -> FloatArray:
         """Return what all items pay for some users, (B,): float32 (B, N) in 1..5."""
@@ -259,7 +259,7 @@ class DeepFMSource:
         """
         vectors, baseline = self._table.vectors.detach().clone(), self._table.baseline.detach()
         vectors[:, -1] = baseline - baseline.mean()
-        return _numpy(vectors)
+        return vectors.numpy()
 
     def _paid(self, mean: FloatArray, users: IntArray, items: IntArray) -> FloatArray:
         """Add the noise of these pairs, if there is any, to their predictions."""
@@ -279,15 +279,9 @@ class DeepFMSource:
         """Predict (B, N) in pieces whose network fits into a processor's cache."""
         pieces = torch.split(users, max(1, CHUNK // self._table.layer.numel()))
         predicted = torch.cat([self.model.all_items(self._table, piece) for piece in pieces])
-        return _numpy(predicted.clamp_(LOW, HIGH))
+        return predicted.clamp_(LOW, HIGH).numpy()
 
 
 def _long(array: IntArray) -> Tensor:
     """Return an integer array as the indices torch wants."""
     return torch.from_numpy(np.asarray(array, dtype=np.int64))
-
-
-def _numpy(tensor: Tensor) -> FloatArray:
-    """Return a tensor as the NumPy array that shares its memory."""
-    array: FloatArray = tensor.numpy()
-    return array
