@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import json
 import os
@@ -10,6 +9,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +39,7 @@ def setting(default: Any, unit: str, meaning: str, *, least: float | None = None
 
     Unless ``least`` says otherwise, a count is at least 1 and any other number at least 0.
     """
-    known = {"unit": unit, "meaning": meaning, "least": least}
-    return dataclasses.field(default=default, metadata=known)
+    return field(default=default, metadata={"unit": unit, "meaning": meaning, "least": least})
 
 
 @contextmanager

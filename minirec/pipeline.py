@@ -194,13 +194,6 @@ def fit_payer(setup: Setup) -> RewardSource:
     return fit_judge(setup.split.hidden, setup.problem.catalogue, seed=setup.seed)
 
 
-def judge_error(payer: RewardSource) -> dict[str, float] | None:
-    """Return the error of a fitted judge on rows held out from it; None for the truth."""
-    if not isinstance(payer, JudgeSource):
-        return None
-    return {"rmse": float(payer.rmse), "rmse_mean": float(payer.rmse_mean)}
-
-
 def judge_of(setup: Setup, model: DeepFM, payer: RewardSource, most: int) -> Judge:
     """Return the judge of at most ``most`` unseen users."""
     users = setup.split.test_users[:most]
@@ -254,8 +247,11 @@ def evaluate(
     row = judge.row(returns, np.array([len(trajectory) for trajectory in played]))
     rows.append(("demonstrator", "demonstrator", row))
     audits = {"learned from": audit(shown), "for unseen users": audit(played)}
-    found = {"rows": rows, "curves": curves, "demonstrations": audits}
-    write_json(target, found | {"judge": judge_error(judge.env.source)})
+    payer, error = judge.env.source, None
+    if isinstance(payer, JudgeSource):
+        error = {"rmse": payer.rmse, "rmse_mean": payer.rmse_mean}
+    found = {"rows": rows, "curves": curves, "demonstrations": audits, "judge": error}
+    write_json(target, found)
 
 
 def ask_chat(

@@ -78,10 +78,8 @@ class Recommender:
         mask = torch.ones(1, len(self.titles), dtype=torch.bool)
         mask[0, items] = False
         best = self.policy.act(self.table, state, mask)[0].softmax(1)[0].topk(k)
-        return [
-            Recommendation(self.titles[item], probability)
-            for probability, item in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        ]
+        found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [Recommendation(self.titles[item], probability) for item, probability in found]
 
     def _known(self, history: Sequence[str | tuple[str, float]]) -> tuple[list[int], list[float]]:
         """Ground each title of a history."""

@@ -161,7 +161,7 @@ def compare(a: Results, b: Results) -> Report:
     for part in ("data", "rules"):
         if a.get(part) != b.get(part):
             notes.append(f"The runs differ in their {part}: the returns are not comparable.")
-    old, new = _settings(a), _settings(b)
+    old, new = _leaves(a.get("config", {})), _leaves(b.get("config", {}))
     changed = [name for name in old | new if old.get(name) != new.get(name)]
     notes += [f"Setting {name}: {old.get(name)} -> {new.get(name)}." for name in changed]
     headings = ("R_traj [points]", "run A", "run B", "B - A")
@@ -254,10 +254,12 @@ def _points(lead: Interval) -> str:
     return f"{lead.estimate:.1f} points (95 % interval {lead.low:.1f} to {lead.high:.1f}{chance})"
 
 
-def _settings(results: Results) -> dict[str, Any]:
-    """Return a run's settings as ``{"table.name": value}``."""
-    tables = results.get("config", {}).items()
-    return {f"{table}.{name}": value for table, row in tables for name, value in row.items()}
+def _leaves(config: Any, path: str = "") -> dict[str, Any]:
+    """Return nested settings as ``{"section.name": value}``."""
+    if not isinstance(config, dict):
+        return {path.strip("."): config}
+    inner = [_leaves(value, f"{path}.{name}") for name, value in config.items()]
+    return {name: value for leaves in inner for name, value in leaves.items()}
 
 
 def _plain(interval: Interval) -> dict[str, Any]:

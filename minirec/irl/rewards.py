@@ -72,16 +72,13 @@ class RewardNet(nn.Module):
 
     def __init__(self, features: Tensor, *, hidden: int = 64, discount: float = 0.95) -> None:
         super().__init__()
-        n_features = features.shape[1]
-        self.discount = discount
+        size, self.discount = features.shape[1], discount
         self.register_buffer("features", F.pad(features, (0, 0, 0, 1)))
         self.g = nn.Sequential(
-            nn.Linear(4 * n_features + 1, hidden), nn.ReLU(),
+            nn.Linear(4 * size + 1, hidden), nn.ReLU(),
             nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1),
         )  # fmt: skip
-        self.h = nn.Sequential(
-            nn.Linear(2 * n_features + 1, hidden), nn.ReLU(), nn.Linear(hidden, 1)
-        )
+        self.h = nn.Sequential(nn.Linear(2 * size + 1, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def state(self, items: Tensor, rewards: Tensor) -> Tensor:
         """Summarise windows (M, K) as (M, 2f + 1)."""

@@ -52,11 +52,9 @@ def a2c_loss(
     Source:
         Mnih et al. (2016), section 4, with GAE in place of n-step returns. Built in chapter 11.
     """
-    values = segment.values.detach()
-    advantages = gae(
-        rewards * (1 - discount) / 5, values, segment.next_values,
-        segment.terminated, segment.truncated, discount=discount, trace=trace,
-    )  # fmt: skip
+    scaled, values = rewards * (1 - discount) / 5, segment.values.detach()
+    ends = segment.terminated, segment.truncated
+    advantages = gae(scaled, values, segment.next_values, *ends, discount=discount, trace=trace)
     normalised = (advantages - advantages.mean()) / (advantages.std() + 1e-6)
     actor = -(normalised * segment.log_probs).mean()
     critic = F.mse_loss(segment.values, advantages + values)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from minirec.irl.rewards import Transitions
 from minirec.rl.policy import RecPolicy
@@ -44,15 +45,13 @@ class Demonstrations:
     ) -> Demonstrations:  # fmt: skip
         """Pad trajectories; pass ``histories`` where the rules mask repeats, else None."""
         trajectories = [trajectory for trajectory in trajectories if len(trajectory)]
-        longest = max(len(trajectory) for trajectory in trajectories)
 
         def pad(name: str, dtype: torch.dtype) -> Tensor:
-            rows = [np.asarray(getattr(trajectory, name)) for trajectory in trajectories]
-            padded = [np.pad(row, (0, longest - len(row))) for row in rows]
-            return torch.tensor(np.stack(padded), dtype=dtype, device=device)
+            rows = [torch.tensor(getattr(t, name), dtype=dtype) for t in trajectories]
+            return pad_sequence(rows, batch_first=True).to(device)
 
         lengths = torch.tensor([[len(trajectory)] for trajectory in trajectories], device=device)
-        steps = torch.arange(longest, device=device)
+        steps = torch.arange(int(lengths.max()), device=device)
         ends = torch.tensor([[trajectory.terminal] for trajectory in trajectories], device=device)
         users = np.array([trajectory.user for trajectory in trajectories])
         first = [trajectory.obs for trajectory in trajectories]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -39,16 +41,14 @@ class RewardMemory:
         rows = torch.randint(held, (size,), generator=generator).to(self.acts.device)
         return self.known[rows], self.acts[rows], self.rewards[rows]
 
-    def state_dict(self) -> dict[str, Tensor | int]:
+    def state_dict(self) -> dict[str, Any]:
         """Return the entries held."""
         held = min(self.count, len(self.acts))
         parts = {name: getattr(self, name)[:held].clone() for name in ("known", "acts", "rewards")}
         return {**parts, "count": self.count}
 
-    def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Hold what :meth:`state_dict` returned."""
         for name in ("known", "acts", "rewards"):
-            part = state[name]
-            assert isinstance(part, Tensor)
-            getattr(self, name)[: len(part)] = part
-        self.count = int(state["count"])
+            getattr(self, name)[: len(state[name])] = state[name]
+        self.count = state["count"]

@@ -55,13 +55,12 @@ class RecPolicy(nn.Module):
         self.bias = nn.Linear(n_features, 1)
         self.quality = nn.Linear(n_features, 1)
         self.tracker = nn.GRUCell(2 * dim + 1, hidden)
-        self.query = nn.Linear(hidden + self.width + 1, dim)
+        seen = hidden + self.width + 1
+        self.query = nn.Linear(seen, dim)
         self.taste = nn.Linear(self.width + 1, dim)
         self.level = nn.Linear(self.width + 1, 1)
         self.sharpness = nn.Parameter(torch.tensor(SHARPNESS))
-        self.critic = nn.Sequential(
-            nn.Linear(hidden + self.width + 1, hidden), nn.ReLU(), nn.Linear(hidden, 1)
-        )
+        self.critic = nn.Sequential(nn.Linear(seen, hidden), nn.ReLU(), nn.Linear(hidden, 1))
         for part in (self.query, self.bias):  # at first the actor trusts the reward head alone
             nn.init.zeros_(part.weight)
             nn.init.zeros_(part.bias)
@@ -74,9 +73,8 @@ class RecPolicy(nn.Module):
         """Compute from the features what the other methods need of every item."""
         vectors = F.pad(self.project(self.features), (0, 0, 0, 1))
         features = F.pad(F.pad(self.features, (0, 1), value=1.0), (0, 0, 0, 1))
-        return ItemTable(
-            vectors, features, self.bias(self.features).T, self.quality(self.features).T
-        )
+        bias, quality = self.bias(self.features).T, self.quality(self.features).T
+        return ItemTable(vectors, features, bias, quality)
 
     def step(self, table: ItemTable, state: Tensor, items: Tensor, rewards: Tensor) -> Tensor:
         """Update the state (B, d) with one recommended item (B,) and its reward (B,), 1 to 5.
@@ -85,12 +83,11 @@ class RecPolicy(nn.Module):
         """
         x, f = table.vectors[items].detach(), table.features[items]
         liking = ((rewards - 3) / 2).unsqueeze(1)
-        memory = self.tracker(torch.cat([x, x * liking, liking], 1), state[:, : self.hidden])
+        memory, sums = state[:, : self.hidden], state[:, self.hidden :]
+        moved = self.tracker(torch.cat([x, x * liking, liking], 1), memory)
         pair = torch.cat([(f[:, :, None] * f[:, None]).flatten(1), f * liking, f[:, -1:]], 1)
         known = (items < self.n_items).unsqueeze(1)
-        return torch.cat(
-            [torch.where(known, memory, state[:, : self.hidden]), state[:, self.hidden :] + pair], 1
-        )
+        return torch.cat([torch.where(known, moved, memory), sums + pair], 1)
 
     def start(self, table: ItemTable, items: Tensor, rewards: Tensor) -> Tensor:
         """Return the state (B, d) after reading a window of items and rewards, both (B, K)."""

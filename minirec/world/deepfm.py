@@ -69,14 +69,15 @@ def fit_deepfm(
         return _Training(model, data, rng, epochs, penalty)
 
     with progress(epochs + (len(ITEM_PENALTIES) - 1) * tried, "world model") as advance:
-        penalties = ITEM_PENALTIES if resume is None else (resume["penalty"],)
-        runs = [start(penalty) for penalty in penalties]
-        for run in runs if resume is None else []:
-            for _ in range(tried):
-                run.epoch()
-                advance(1)
-        winner = min(runs, key=lambda run: run.error)
-        if resume is not None:
+        if resume is None:
+            runs = [start(penalty) for penalty in ITEM_PENALTIES]
+            for run in runs:
+                for _ in range(tried):
+                    run.epoch()
+                    advance(1)
+            winner = min(runs, key=lambda run: run.error)
+        else:
+            winner = start(resume["penalty"])
             winner.load_state_dict(resume)
             advance((len(ITEM_PENALTIES) - 1) * tried + winner.epochs)
         save(winner.state_dict())
