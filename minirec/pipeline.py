@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from minirec._io import IntArray, append_jsonl, progress, save_tensors, torch_generator, write_json
-from minirec.demos.actor import audit
-from minirec.demos.actor import demonstrate as play_chat
+from minirec.demos import actor
 from minirec.demos.chat import ChatModel
 from minirec.demos.grounding import Grounder
 from minirec.demos.simulated import SimulatedChat, SimulatedDials
@@ -56,8 +55,8 @@ class Arm:
     def point(self, learner: ILRec) -> dict[str, float]:
         """Return a point of the learning curve; the learner never learns of it."""
         row = self.judge.score(PolicyAgent(learner.policy, "learner"))
-        shown = {"return": row["r_traj"], "share_oracle": row["share_oracle"]}
-        return {"steps": learner.steps, **shown}
+        earned = {"return": row["r_traj"], "share_oracle": row["share_oracle"]}
+        return {"steps": learner.steps, **earned}
 
     def restore(self, learner: ILRec, file: Path) -> dict[str, Any]:
         """Take ``learner`` back to when ``file`` was written; return all that the file holds."""
@@ -91,15 +90,14 @@ def chat_model(setup: Setup, model: DeepFM) -> ChatModel:
     if truth is not None:
         vectors, quality = truth.item_factors, truth.quality
     else:
-        known = DeepFMSource(model, setup.split.train).item_vectors()
-        vectors, quality = known[:, :-1], known[:, -1]
+        fitted = DeepFMSource(model, setup.split.train).item_vectors()
+        vectors, quality = fitted[:, :-1], fitted[:, -1]
     dials = SimulatedDials(
         knowledge_noise=demos.knowledge_noise, hallucination=demos.hallucination,
         popularity_bias=demos.popularity_bias, format_error=demos.format_error,
     )  # fmt: skip
-    return SimulatedChat(
-        catalogue.titles, catalogue.genres, vectors, quality, dials, seed=setup.seed
-    )
+    known = catalogue.titles, catalogue.genres, vectors, quality
+    return SimulatedChat(*known, dials, seed=setup.seed)
 
 
 def demonstrate(setup: Setup, model: DeepFM, kept: Path, target: Path) -> None:
@@ -221,11 +219,9 @@ def evaluate(
         kept: Where to keep the demonstrator's own episodes.
         target: What to write, as JSON.
     """
-    visible = DeepFMSource(model, setup.split.visible)
-    training = setup.training_env(model)
-    untrained = controls(
-        judge, setup.split.train, visible, training, setup.split.train_users, setup.seed
-    )
+    split, training = setup.split, setup.training_env(model)
+    visible = DeepFMSource(model, split.visible)
+    untrained = controls(judge, split.train, visible, training, split.train_users, setup.seed)
     states = {arm: torch.load(path, weights_only=True) for arm, path in trained.items()}
     curves = {arm: state["curve"] for arm, state in states.items()}
     cloned = torch.load(inferred, weights_only=True)["cloned"]
@@ -246,7 +242,7 @@ def evaluate(
     returns = np.array([trajectory.rews.sum() for trajectory in played])
     row = judge.row(returns, np.array([len(trajectory) for trajectory in played]))
     rows.append(("demonstrator", "demonstrator", row))
-    audits = {"learned from": audit(shown), "for unseen users": audit(played)}
+    audits = {"learned from": actor.audit(shown), "for unseen users": actor.audit(played)}
     payer, error = judge.env.source, None
     if isinstance(payer, JudgeSource):
         error = {"rmse": payer.rmse, "rmse_mean": payer.rmse_mean}
@@ -263,7 +259,7 @@ def ask_chat(
     save_trajectories(kept, done)  # a line that was cut off is gone for good
     with progress(len(users), "demonstrations") as advance:
         advance(len(done))
-        for trajectory in play_chat(
+        for trajectory in actor.demonstrate(
             env.source, env.rules, setup.start, users, chat_model(setup, model),
             Grounder(catalogue.titles), seed=setup.seed, K=env.K, history=env.history, done=done,
         ):  # fmt: skip

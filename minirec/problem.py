@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from minirec._io import IntArray, generator
 from minirec.config import Config
-from minirec.data.catalogue import Catalogue
-from minirec.data.folder import load_folder
+from minirec.data.folder import Dataset, load_folder
 from minirec.data.interactions import Interactions
 from minirec.data.smallworld import SmallWorld, small_world
 from minirec.data.split import Split, split
@@ -24,14 +22,10 @@ from minirec.world.sources import RewardSource, TruthSource
 
 
 @dataclass(frozen=True)
-class Problem:
+class Problem(Dataset):
     """What stays the same for all seeds: a catalogue, a log and, in the small world, the truth."""
 
-    name: str
-    catalogue: Catalogue
-    log: Interactions
-    truth: SmallWorld | None
-    card: dict[str, Any]
+    truth: SmallWorld | None = None
 
     def digest(self) -> str:
         """Return a hash of the catalogue and the log, so that a run knows its own data."""
@@ -45,9 +39,9 @@ def load_problem(config: Config) -> Problem:
     if data.folder is None:
         world = small_world(data.world)
         name = "small world" if data.world == 0 else f"small world {data.world}"
-        return Problem(name, world.catalogue, world.log, world, {"rows": len(world.log.items)})
+        return Problem(name, world.catalogue, world.log, {"rows": len(world.log.items)}, world)
     found = load_folder(data.folder, k_core=data.k_core, min_rating=data.min_rating)
-    return Problem(found.name, found.catalogue, found.log, None, found.card)
+    return Problem(**vars(found))
 
 
 @dataclass(frozen=True)

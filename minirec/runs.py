@@ -71,8 +71,10 @@ class RunFolder:
         self.path = Path(path)
         if self.path.is_file():
             raise UserError(f"{path} is a file; choose a folder with --out")
-        if self.path.is_dir() and any(self.path.iterdir()):
-            if not self._holds_run() and not self._only_leftovers():
+        if self.path.is_dir() and (items := list(self.path.iterdir())):
+            # a start that was killed leaves nothing but a temporary file
+            leftovers = all(item.name.startswith(".config.") for item in items)
+            if not leftovers and not self._holds_run():
                 raise UserError(f"{path} is not empty and holds no run; choose another with --out")
             if not resume:
                 raise UserError(f"{path} holds a run; go on with --resume or choose another --out")
@@ -83,10 +85,6 @@ class RunFolder:
         settings = self.path / "config.json"
         found = read_json(settings) if settings.is_file() else None
         return isinstance(found, dict) and {"config", "versions"} <= found.keys()
-
-    def _only_leftovers(self) -> bool:
-        """Whether the folder holds nothing but a temporary file of a start that was killed."""
-        return all(item.name.startswith(".config.") for item in self.path.iterdir())
 
     def stage(self, name: str, inputs: dict[str, Any], outputs: list[Path], work: Work) -> None:
         """Run one stage unless its outputs are there and were made from the same inputs.
@@ -244,5 +242,4 @@ def run_seed(folder: RunFolder, setup: Setup, device: str) -> dict[str, Any]:
     score = partial(pipeline.evaluate, setup, model, judge, shown, trained, inferred["IL-Rec"])
     made_of = imitated | judged_on | {arm: file_hash(path) for arm, path in trained.items()}
     [scored] = stage("evaluation", made_of, score, "evaluation.json")
-    result: dict[str, Any] = read_json(scored)
-    return result
+    return dict(read_json(scored))

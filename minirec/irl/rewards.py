@@ -92,8 +92,7 @@ class RewardNet(nn.Module):
         """Return g(s, a) of windows (M, K) and items (M,) -> (M,): the learned_reward."""
         state, x = self.state(items, rewards), self.features[acts]
         liked = state[:, x.shape[1] : -1]
-        g: Tensor = self.g(torch.cat([state, x, liked * x], 1))
-        return g.squeeze(1)
+        return torch.squeeze(self.g(torch.cat([state, x, liked * x], 1)), 1)
 
     def forward(self, batch: Transitions) -> Tensor:
         """Return f(s, a, s') of each transition, shape (M,)."""

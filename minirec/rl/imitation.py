@@ -107,20 +107,18 @@ def replay(policy: RecPolicy, demos: Demonstrations) -> Replay:
     state = policy.start(table, demos.start_items, demos.start_rewards)
     free = torch.ones(len(state), policy.n_items, dtype=torch.bool, device=state.device)
     free = free if demos.unseen is None else demos.unseen.clone()
-    log_probs, values, knowns = [], [], []
+    steps = []
     for t in range(demos.acts.shape[1]):
         act = demos.acts[:, t : t + 1]
         free = free.scatter(1, act, True)  # a shuffled item may have been shown before
         logits, value, known = policy.act(table, state, free)
-        log_probs.append(logits.log_softmax(1).gather(1, act).squeeze(1))
-        values.append(value)
-        knowns.append(known)
+        steps.append((logits.log_softmax(1).gather(1, act).squeeze(1), value, known))
         if demos.unseen is not None:
             free = free.scatter(1, act, False)
         state = policy.step(table, state, act.squeeze(1), demos.rewards[:, t])
-    before = torch.stack(values, 1)
-    after = torch.cat([before[:, 1:], policy.value(state)[:, None]], 1).detach()
-    return Replay(torch.stack(log_probs, 1), before, after, torch.stack(knowns, 1))
+    log_probs, values, known = (torch.stack(parts, 1) for parts in zip(*steps, strict=True))
+    following = torch.cat([values[:, 1:], policy.value(state)[:, None]], 1).detach()
+    return Replay(log_probs, values, following, known)
 
 
 def imitation_loss(replayed: Replay, demos: Demonstrations, weights: Tensor) -> Tensor:

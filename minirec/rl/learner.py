@@ -76,10 +76,9 @@ class ILRec:
     def clone(self, epochs: int) -> None:
         """Imitate all demonstrations with equal weight for ``epochs`` passes (a warm start)."""
         assert self.demos is not None
-        count = len(self.demos.acts)
         self.optimiser.param_groups[0]["lr"] = self.config.clone_rate
         for _ in range(epochs):
-            order = torch.randperm(count, generator=self.generator)
+            order = torch.randperm(len(self.demos.acts), generator=self.generator)
             for rows in order.split(self.config.demo_batch):
                 self._foresee()
                 self._descend(self._imitation(rows.to(self.demos.acts.device)))

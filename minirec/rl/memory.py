@@ -30,8 +30,7 @@ class RewardMemory:
 
     def add(self, known: Tensor, acts: Tensor, rewards: Tensor) -> None:
         """Append M entries: known (M, f + 2), acts (M,), rewards (M,) in rating points."""
-        rows = torch.arange(self.count, self.count + len(acts), device=acts.device)
-        rows = rows % len(self.acts)
+        rows = (self.count + torch.arange(len(acts), device=acts.device)) % len(self.acts)
         self.known[rows], self.acts[rows], self.rewards[rows] = known, acts, rewards
         self.count += len(acts)
 

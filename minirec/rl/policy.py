@@ -61,9 +61,8 @@ class RecPolicy(nn.Module):
         self.level = nn.Linear(self.width + 1, 1)
         self.sharpness = nn.Parameter(torch.tensor(SHARPNESS))
         self.critic = nn.Sequential(nn.Linear(seen, hidden), nn.ReLU(), nn.Linear(hidden, 1))
-        for part in (self.query, self.bias):  # at first the actor trusts the reward head alone
-            nn.init.zeros_(part.weight)
-            nn.init.zeros_(part.bias)
+        for parameter in self.actor_parameters():  # at first the actor trusts the reward head alone
+            nn.init.zeros_(parameter)
 
     def actor_parameters(self) -> list[nn.Parameter]:
         """Return what the policy gradient adds to the reward head, to be learned slowly."""
@@ -134,8 +133,7 @@ class RecPolicy(nn.Module):
 
     def value(self, state: Tensor) -> Tensor:
         """Return the critic's value of each state (B, d) -> (B,)."""
-        value: Tensor = self.critic(self.read(state)[0])
-        return value.squeeze(1)
+        return torch.squeeze(self.critic(self.read(state)[0]), 1)
 
 
 def sample(logits: Tensor, generator: torch.Generator) -> Tensor:

@@ -42,8 +42,7 @@ def feasible_oracle(
             return _distinct_plan(rewards, unseen, rules)
         return _greedy_plan(rewards, unseen, rules, source.item_vectors().astype(np.float64))
 
-    returns, lengths = _by_chunks(plan, source, histories, users)
-    return returns, lengths.astype(np.int64)
+    return _by_chunks(plan, source, histories, users)
 
 
 def upper_bound(
@@ -72,14 +71,14 @@ def _window(rules: QuitRules) -> int:
 
 def _by_chunks(
     solve: Solve, source: RewardSource, histories: Histories, users: IntArray
-) -> tuple[FloatArray, FloatArray]:
+) -> Plan:
     """Solve ``CHUNK`` users at a time; return both results, each of shape (B,)."""
     solved = np.zeros((2, len(users)))
     for start in range(0, len(users), CHUNK):
         some = np.asarray(users[start : start + CHUNK])
         rewards = reward_rows(source, some).astype(np.float64)
         solved[:, start : start + CHUNK] = solve(rewards, histories.unseen(some))
-    return solved[0], solved[1]
+    return solved[0], solved[1].astype(np.int64)
 
 
 def _distinct_plan(rewards: FloatArray, unseen: BoolArray, rules: QuitRules) -> Plan:
