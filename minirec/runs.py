@@ -51,8 +51,7 @@ def versions() -> dict[str, str]:
 
 def file_hash(path: str | Path) -> str:
     """Return the SHA-256 of a file as hexadecimal text."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 class RunFolder:

@@ -41,9 +41,8 @@ def gae(
 
 
 def a2c_loss(
-    segment: Segment, rewards: Tensor, *, discount: float, trace: float, entropy_weight: float,
-    value_weight: float = 0.5,
-) -> Tensor:  # fmt: skip
+    segment: Segment, rewards: Tensor, *, discount: float, trace: float, entropy_weight: float
+) -> Tensor:
     """Return the actor-critic loss of one segment (a scalar).
 
     ``rewards`` (T, B) are what the learner maximises, in rating points. They are scaled by
@@ -58,4 +57,4 @@ def a2c_loss(
     normalised = (advantages - advantages.mean()) / (advantages.std() + 1e-6)
     actor = -(normalised * segment.log_probs).mean()
     critic = F.mse_loss(segment.values, advantages + values)
-    return actor + value_weight * critic - entropy_weight * segment.entropy.mean()
+    return actor + 0.5 * critic - entropy_weight * segment.entropy.mean()
