@@ -111,12 +111,6 @@ def save_tensors(path: str | Path, state: Mapping[str, Any]) -> None:
         torch.save(state, temporary)
 
 
-def write_npz(path: str | Path, **arrays: NDArray[Any]) -> None:
-    """Write arrays as one compressed ``.npz``, atomically."""
-    with atomic(path) as temporary:
-        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-
-
 def generator(seed: int, purpose: str) -> np.random.Generator:
     """Return the NumPy generator of one purpose; purposes of one seed are independent."""
     return np.random.default_rng([seed, zlib.crc32(purpose.encode())])

@@ -100,12 +100,9 @@ class DeepFM(nn.Module):
         feature = self.features @ self.feature_vectors
         bias = self.item_bias + self.features @ self.feature_bias
         known = torch.cat([self.item_vectors, feature, bias[:, None]], 1)
-        return Items(
-            item=torch.cat([self.item_vectors, offset], 1),
-            feature=nn.functional.pad(feature, (0, 1)),
-            bias=self.mean + bias,
-            layer=known @ self.item_layer + self.first_bias,
-        )
+        item, wide = torch.cat([self.item_vectors, offset], 1), nn.functional.pad(feature, (0, 1))
+        layer = known @ self.item_layer + self.first_bias
+        return Items(item=item, feature=wide, bias=self.mean + bias, layer=layer)
 
     def encode(
         self, table: Items, items: Tensor, ratings: Tensor, owner: Tensor, n_users: int
