@@ -18,7 +18,7 @@ from minirec.evidence.statistics import Interval, t_interval
 from minirec.evidence.tables import OURS, PLAIN, per_seed, results_table
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md",)
+PAGES = ROOT / "README.md", ROOT / "book/results.md"
 BLOCK = re.compile(r"<!-- table ([\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 EXPERIMENTS = {
     "small-world": "as it is",
