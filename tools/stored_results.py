@@ -13,6 +13,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minirec.evidence.metrics import steps_to_reach
 from minirec.evidence.statistics import Interval, t_interval
 from minirec.evidence.tables import OURS, PLAIN, per_seed, results_table
@@ -37,23 +39,35 @@ def stored(name: str) -> dict[str, Any]:
 
 
 def head_starts() -> str:
-    """Return one row an experiment: steps to half of the oracle, and how the ends differ."""
-    headings = "experiment", f"{PLAIN} [steps]", f"{OURS} [steps]", "ratio", "at the end [points]"
+    """Return one row an experiment: how far the learners are after as many steps, and when."""
+    headings = (
+        "experiment", "demonstrated [steps]", f"{OURS} then [%]", "A2C then [%]",
+        f"half: {OURS} [steps]", "half: A2C [steps]", "ratio", "at the end [points]",
+    )  # fmt: skip
     rows = [headings, ("---", *("---:" for _ in headings[1:]))]
     for name, words in EXPERIMENTS.items():
         results = stored(name)
-        half: dict[str, list[float]] = {PLAIN: [], OURS: []}
-        for curve in results["curves"]:
-            if curve["name"] in half:
-                reached = steps_to_reach(curve["steps"], curve["share_oracle"], 0.5)
-                assert reached is not None, f"a seed of {name} never reaches half of the oracle"
-                half[curve["name"]].append(reached)
-        ratios = [ours / plain for plain, ours in zip(*half.values(), strict=True)]
-        ends = [per_seed(results, method, "r_traj").values() for method in (OURS, PLAIN)]
-        gains = [ours - plain for ours, plain in zip(*ends, strict=True)]
-        steps = (f"{sum(values) / len(values):,.0f}" for values in half.values())
-        ratio, gain = cell(t_interval(ratios), ".2f"), cell(t_interval(gains), "+.1f")
-        rows.append((words, *steps, ratio, gain))
+        curves = {(curve["name"], curve["seed"]): curve for curve in results["curves"]}
+        seeds = results["seeds"]
+        first = [curves[OURS, seed]["steps"][0] for seed in seeds]
+        row = [words, f"{np.mean(first):,.0f}"]
+        for method in (OURS, PLAIN):
+            then = [
+                100 * np.interp(steps, curve["steps"], curve["share_oracle"])
+                for steps, curve in zip(
+                    first, (curves[method, seed] for seed in seeds), strict=True
+                )
+            ]
+            row.append(cell(t_interval(then), ".0f"))
+        half = [
+            [steps_to_reach(curve["steps"], curve["share_oracle"], 0.5) or np.nan for curve in some]
+            for some in ([curves[method, seed] for seed in seeds] for method in (OURS, PLAIN))
+        ]
+        row += [f"{np.mean(steps):,.0f}" for steps in half]
+        row.append(cell(t_interval(ours / plain for ours, plain in zip(*half, strict=True)), ".2f"))
+        ours, plain = (per_seed(results, method, "r_traj").values() for method in (OURS, PLAIN))
+        row.append(cell(t_interval(x - y for x, y in zip(ours, plain, strict=True)), "+.1f"))
+        rows.append(tuple(row))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
