@@ -4,12 +4,14 @@
 
 A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``. NAME is a stored
 result's, or ``head-starts`` for what all experiments on the small worlds say of the head start.
+``recorded-sessions`` is a result of another kind and has a table of its own.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,17 @@ EXPERIMENTS = {
     "more-fits-in-practice": "learners fit their reward heads four times as often in practice",
     "more-fits": "and four times as often in the warm start, too",
 }
+NAMES = {"steam": "games", "amazon": "books"}
+COUNTS = {
+    "sessions": "sessions",
+    "steps": "steps",
+    "agreeing": "agree",
+    "exact repeat": "of these, quits at a repeat",
+    "low reward": "at a low reward",
+    "explained": "near item",
+    "undecided": "undecided",
+    "disagreeing": "disagree",
+}
 
 
 def stored(name: str) -> dict[str, Any]:
@@ -44,7 +57,7 @@ def head_starts() -> str:
         "experiment", "demonstrated [steps]", f"{OURS} then [%]", "A2C then [%]",
         f"half: {OURS} [steps]", "half: A2C [steps]", "ratio", "at the end [points]",
     )  # fmt: skip
-    rows = [headings, ("---", *("---:" for _ in headings[1:]))]
+    rows = []
     for name, words in EXPERIMENTS.items():
         results = stored(name)
         curves = {(curve["name"], curve["seed"]): curve for curve in results["curves"]}
@@ -68,7 +81,32 @@ def head_starts() -> str:
         ours, plain = (per_seed(results, method, "r_traj").values() for method in (OURS, PLAIN))
         row.append(cell(t_interval(x - y for x, y in zip(ours, plain, strict=True)), "+.1f"))
         rows.append(tuple(row))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+    return markdown(headings, rows)
+
+
+def recorded_sessions() -> str:
+    """Return one row for each kind of recorded run, and how wrong rules fare."""
+    results = stored("recorded-sessions")
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for run in results["runs"]:
+        oldest = ", oldest run" if (run["split"], run["matrix"]) == ("train", "int") else ""
+        name = f"{NAMES[run['domain']]}, {run['split']}{oldest}"
+        for group in (name, "**all**"):
+            groups.setdefault(group, []).append(run["verdicts"] | run)
+    groups["**all**"] = groups.pop("**all**")  # as the last row
+    rows = [
+        (name, *(f"{sum(run.get(key, 0) for run in runs):,}" for key in COUNTS))
+        for name, runs in groups.items()
+    ]
+    table = markdown(("runs", *COUNTS.values()), rows)
+    wrong = [(name, f"{total['disagreeing']:,}") for name, total in results["total"].items()]
+    return table + "\n" + markdown(("rules", "steps that disagree"), wrong)
+
+
+def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table whose first column holds words and whose others hold numbers."""
+    lines = [headings, ["---", *("---:" for _ in headings[1:])], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def cell(interval: Interval, form: str) -> str:
@@ -81,10 +119,13 @@ def filled(page: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         name = match[1]
-        table = head_starts() if name == "head-starts" else results_table(stored(name)).markdown()
+        table = OWN[name]() if name in OWN else results_table(stored(name)).markdown()
         return f"<!-- table {name} -->\n\n{table}\n<!-- end -->"
 
     return BLOCK.sub(block, page)
+
+
+OWN = {"head-starts": head_starts, "recorded-sessions": recorded_sessions}
 
 
 if __name__ == "__main__":
