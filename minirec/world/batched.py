@@ -121,8 +121,7 @@ class BatchedRecEnv:
 
     def _obs(self) -> Obs:
         """Copy what the policy may see, so that later steps do not change it."""
-        seen = {"items": self.items, "rewards": self.rewards, "turn": self.turn}
-        return {name: values.copy() for name, values in seen.items()}
+        return {name: getattr(self, name).copy() for name in ("items", "rewards", "turn")}
 
 
 def _push(window: Any, new: Any, alive: BoolArray) -> Any:

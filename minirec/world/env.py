@@ -68,8 +68,8 @@ class RecEnv(gymnasium.Env[dict[str, Any], Any]):
         super().reset(seed=seed)
         drawn = self.users[self.np_random.integers(len(self.users))]
         self.user = int((options or {}).get("user", drawn))
-        items, ratings = self.histories.of(self.user)
-        self.seen = set(items.tolist())
+        items, ratings = (column.tolist() for column in self.histories.of(self.user))
+        self.seen = set(items)
         self.shown = list(zip(items, ratings, strict=True)) if self.history == "log" else []
         self.episode: list[int] = []
         return self._obs(), self._info()
@@ -110,8 +110,8 @@ class RecEnv(gymnasium.Env[dict[str, Any], Any]):
 
     def _obs(self) -> dict[str, Any]:
         padded = [(self.n_items, 0.0)] * self.K + self.shown
-        items, rewards = map(np.array, zip(*padded[-self.K :], strict=True))
-        obs = {"items": items.astype(np.int64), "rewards": rewards.astype(np.float32)}
+        items, rewards = zip(*padded[-self.K :], strict=True)
+        obs = {"items": np.array(items, np.int64), "rewards": np.array(rewards, np.float32)}
         return obs | {"turn": len(self.episode)}
 
     def _info(self) -> dict[str, Any]:

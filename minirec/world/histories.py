@@ -52,6 +52,8 @@ class Histories:
     def unseen(self, users: IntArray) -> BoolArray:
         """Return which items each user has not logged, shape (B, N)."""
         unseen = np.ones((len(users), self.n_items), bool)
-        for row, user in enumerate(users):
-            unseen[row, self.of(user)[0]] = False
+        counts = self.offsets[users + 1] - self.offsets[users]
+        owner = np.repeat(np.arange(len(users)), counts)
+        rows = np.arange(len(owner)) + (self.offsets[users + 1] - counts.cumsum())[owner]
+        unseen[owner, self.items[rows]] = False
         return unseen
