@@ -28,3 +28,28 @@ def test_main_results(name, tmp_path):
         book = json.loads(stored.read_text())
         assert [m["name"] for m in book["methods"]] == [m["name"] for m in results["methods"]]
         assert book["data"]["sha256"] == results["data"]["sha256"]
+
+
+def test_environment(tmp_path):
+    pytest.importorskip("resource")
+    call = [sys.executable, ROOT / "benchmarks/environment.py", "--tiny", "--out", tmp_path]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "environment.json").read_text())
+    assert not (tmp_path / "environment-run").exists()  # nothing is left to go on with
+    labels = "environment", "reward", "rules", "users", "items"
+    rows = {tuple(row[label] for label in labels): row for row in results["rows"]}
+    assert len(rows) == len(results["rows"])
+    for key, row in rows.items():
+        if row["rate"] is None:  # a peer that is not installed
+            assert key[0] == "DummyVecEnv"
+            continue
+        assert 0 < row["lowest"] <= row["rate"] <= row["highest"] and row["of_plain"] > 0
+        if key[:2] == ("BatchedRecEnv", "matrix") or key[:2] == ("RecEnv", "matrix"):
+            plain = rows["plain NumPy loop", *key[1:]]  # the same episodes end at the same steps
+            assert (row["steps"], row["ended"]) == (plain["steps"], plain["ended"])
+    assert 0 < results["memory"]["libraries"] <= results["memory"]["peak"]
+    stored = ROOT / "book/_results/environment.json"
+    if stored.exists():
+        book = json.loads(stored.read_text())
+        assert [[row[label] for label in labels] for row in book["rows"]] == list(map(list, rows))
