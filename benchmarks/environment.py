@@ -319,7 +319,7 @@ def main() -> int:
     parser.add_argument("--memory", action="store_true", help="print the memory taken, no more")
     arguments = parser.parse_args()
     settings = TINY if arguments.tiny else FULL
-    torch.set_num_threads(1)
+    torch.set_num_threads(os.cpu_count() or 1)
     if arguments.memory:
         print(json.dumps(memory(settings.steam, settings.steam_steps)))
         return 0

@@ -128,7 +128,7 @@ def speeds() -> str:
         f"once: {steam['peak']:.2f} GB of memory at most, of which the libraries take "
         f"{steam['libraries']:.2f} GB before there is any user; {steam['rate'] / 1e3:,.0f} "
         "thousand steps a second.",
-        f"{results['processors']} processors, {results['threads']} thread; NumPy "
+        f"{results['processors']} processors, {results['threads']} threads of torch; NumPy "
         f"{versions['numpy']}, torch {versions['torch']}, Gymnasium {versions['gymnasium']}, "
         f"Stable-Baselines3 {versions['stable_baselines3']}.",
     )
