@@ -1,6 +1,7 @@
 """Every command behind a number of the book still runs, in its tiny form."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,37 @@ def test_environment(tmp_path):
     if stored.exists():
         book = json.loads(stored.read_text())
         assert [[row[label] for label in labels] for row in book["rows"]] == list(map(list, rows))
+
+
+def data_cards(tmp_path, *arguments):
+    call = [sys.executable, ROOT / "benchmarks/data_cards.py", *arguments]
+    environment = os.environ | {"MINIREC_DATA": str(tmp_path)}
+    return subprocess.run(call, capture_output=True, text=True, env=environment)
+
+
+def test_data_cards(tmp_path):
+    pairs = [(user, item) for user in range(6) for item in range(6)]
+    for name, ratings in (("steam-playtime", [0, 2, 5]), ("amazon-books", [1])):
+        folder = tmp_path / name
+        folder.mkdir()
+        items = "".join(f"{item},Title {item}\n" for item in range(7))
+        (folder / "items.csv").write_text("item_id,title\n" + items)
+        lines = [f"{u},{i},{ratings[-1]}\n" for u, i in pairs] + [f"6,6,{ratings[0]}\n"]
+        (folder / "interactions.csv").write_text("user_id,item_id,rating\n" + "".join(lines))
+    done = data_cards(tmp_path, "steam-playtime", "amazon-books", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "data-cards.json").read_text())
+    games, books = results["cards"]
+    assert [step["rows"] for step in games["steps"]] == [37, 36, 36, 36]
+    assert [step["rows"] for step in books["steps"]] == [37, 37, 36]
+    assert (books["rating_map"], books["density"]) == ("positives only -> 5", 1)
+    assert games["top_share"] == pytest.approx(1 / 6)
+    book = json.loads((ROOT / "book/_results/data-cards.json").read_text())
+    assert book.keys() == results.keys() | {"coat"}
+    assert all(card.keys() | {"min_rating"} == games.keys() for card in book["cards"])
+
+
+def test_data_cards_says_what_is_missing(tmp_path):
+    assert "no such folder" in data_cards(tmp_path, "anime", "--out", tmp_path).stderr
+    assert "no such file" in data_cards(tmp_path, "coat", "--out", tmp_path).stderr
+    assert "NAME needs --out" in data_cards(tmp_path, "anime").stderr
