@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,14 +136,20 @@ def test_a_run_killed_in_every_stage_ends_like_one_that_was_not(tiny, finished, 
     check_equal(out, finished)
 
 
+LISTENING = """
+import signal, sys  # whoever starts the tests in the background makes them ignore Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from minirec.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to one process there")
 def test_a_run_stopped_by_ctrl_c_says_how_to_go_on_and_does(tiny, finished, tmp_path):
     out = tmp_path / "stopped"
-    command = [sys.executable, "-m", "minirec", "run", "--config", str(tiny), "--out", str(out)]
+    command = [sys.executable, "-c", LISTENING, "run", "--config", str(tiny), "--out", str(out)]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    # What starts the tests in the background may have told its children to ignore Ctrl-C.
-    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, **quiet, preexec_fn=listen)
+    process = subprocess.Popen(command, **quiet)
     while not any((out / "seed-0").glob("reward-il-rec.*.partial")):
         assert process.poll() is None
         time.sleep(0.01)
