@@ -46,7 +46,7 @@ ITEMS = (600, 6_012, 13_864)  # the small world; Steam's and Amazon's sizes in t
 STEAM = (190_365, 6_012)  # users and items
 NAMES = ("no_repeat", "ilrec")
 ROWS, MEAN, SPREAD = 12, 3.3, 1.0  # of the made-up log for each user; its ratings
-DIM, HIDDEN, FEATURES = 12, 64, 20  # of the DeepFM: the default size
+DIM, HIDDEN, FEATURES = 16, 64, 20  # of the DeepFM: the sizes that `minirec run` takes
 MISSING = "not installed"
 NEAR = 0.01  # of all pairs of items are nearer than min_distance under ilrec
 
