@@ -35,6 +35,7 @@ class RulesConfig:
     preset: str = setting("no_repeat", "name", "no_repeat, ilrec or billp")
     min_reward: float | None = setting(None, "rating points", "quit below this; unset: 2.0 under the truth, by first_failure under a model", least=-math.inf)  # noqa: E501 fmt: skip
     first_failure: float = setting(0.33, "share", "how often a uniformly random first pick fails, wherever min_reward is not set")  # noqa: E501 fmt: skip
+    near_pairs: float = setting(0.024, "share", "how many pairs of items are too near, under ilrec and billp; 0: an item and itself")  # noqa: E501 fmt: skip
     max_turns: int | None = setting(None, "items", "longest episode; unset: the preset's")
 
     def __post_init__(self) -> None:

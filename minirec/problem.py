@@ -16,9 +16,9 @@ from minirec.data.split import Split, split
 from minirec.world.batched import BatchedRecEnv
 from minirec.world.deepfm import DeepFM, DeepFMSource
 from minirec.world.histories import Histories
-from minirec.world.judge import fail_quantile
 from minirec.world.rules import START, rules_named
 from minirec.world.sources import RewardSource, TruthSource
+from minirec.world.thresholds import fail_quantile, near_quantile
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ class Setup:
         """Return an environment in which ``source`` pays, under the run's quit rules.
 
         Unless the settings name a quit threshold, it is 2.0 where the truth pays, and else where a
-        uniformly random first pick of ``users`` fails as often as they say.
+        uniformly random first pick of ``users`` fails as often as they say. Where the preset has a
+        distance rule, as many pairs of items are too near as the settings say.
         """
         asked = self.config.rules
         rules, (history, length) = rules_named(asked.preset), START[asked.preset]
@@ -95,8 +96,11 @@ class Setup:
             threshold = 2.0
         elif threshold is None:
             threshold = fail_quantile(source, users, asked.first_failure, self.rng(purpose))
+        near = rules.min_distance
+        if near is not None:
+            near = near_quantile(source, asked.near_pairs, self.rng(f"{purpose}: near pairs"))
         turns = rules.max_turns if asked.max_turns is None else asked.max_turns
-        rules = replace(rules, min_reward=threshold, max_turns=turns)
+        rules = replace(rules, min_reward=threshold, min_distance=near, max_turns=turns)
         return BatchedRecEnv(source, rules, self.start, K=length, history=history)
 
 

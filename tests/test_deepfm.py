@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from minirec.data.interactions import Interactions
 from minirec.data.smallworld import SmallWorld, small_world
 from minirec.world.deepfm import DeepFM, DeepFMSource, fit_deepfm
 from minirec.world.deepfm_model import fm_term
-from minirec.world.rows import with_negatives
+from minirec.world.rows import item_features, with_negatives
 from minirec.world.sources import reward_rows
 
 
@@ -204,6 +205,21 @@ def test_negatives_are_new_pairs_and_one_for_each_positive(
     assert not with_negatives(log, np.random.default_rng(0))[3].any()
     source = DeepFMSource(fit_deepfm(likes, catalogue, seed=0, epochs=3), likes)
     assert np.isfinite(source.predict_rows(np.arange(40))).all()
+
+
+def test_features_of_items_are_in_standard_units(world: SmallWorld) -> None:
+    log, catalogue = world.log, world.catalogue
+    years = catalogue.years.copy()
+    years[:3] = 0  # unknown
+    features = item_features(log, replace(catalogue, years=years))
+    assert features.shape == (catalogue.n_items, len(catalogue.genre_names) + 2)
+    np.testing.assert_allclose(features[:, -2:].mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(features[:, -2:].std(0), 1, rtol=1e-5)
+    order = np.argsort(years[3:], kind="stable")
+    assert np.all(np.diff(features[3:, -2][order]) >= 0)
+    np.testing.assert_array_equal(features[:3, -2], 0)
+    nobody_knows = item_features(log, replace(catalogue, years=np.zeros_like(years)))
+    np.testing.assert_array_equal(nobody_knows[:, -2], 0)
 
 
 def test_beats_the_item_mean_for_users_it_has_not_seen(

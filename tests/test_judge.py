@@ -7,7 +7,7 @@ import pytest
 
 from minirec.data.interactions import Interactions
 from minirec.data.smallworld import SmallWorld, small_world
-from minirec.world.judge import JudgeSource, _ridge, fail_quantile, fit_judge
+from minirec.world.judge import JudgeSource, _ridge, fit_judge
 from minirec.world.sources import reward_rows
 
 
@@ -78,9 +78,3 @@ def test_positives_only(world: SmallWorld) -> None:
     likes = Interactions(log.users, log.items, fives, None, log.user_ids, log.n_items, 0)
     judge = fit_judge(likes, world.catalogue, seed=0, sweeps=8)
     assert judge.rmse < 0.95 * judge.rmse_mean
-
-
-def test_fail_quantile_fails_that_share(judge: JudgeSource) -> None:
-    users = np.arange(500, 900)
-    threshold = fail_quantile(judge, users, 0.33, np.random.default_rng(0))
-    assert (reward_rows(judge, users) < threshold).mean() == pytest.approx(0.33, abs=0.02)

@@ -19,7 +19,6 @@ from minirec._io import BoolArray, FloatArray, IntArray, generator, progress
 from minirec.data.catalogue import Catalogue
 from minirec.data.interactions import Interactions
 from minirec.world.rows import HIGH, LOW, item_features, with_negatives
-from minirec.world.sources import RewardSource
 
 FACTOR_PENALTY, BIAS_PENALTY = 10.0, 2.5  # in variances of the ratings; a row's error weighs 1
 
@@ -92,24 +91,6 @@ def fit_judge(
         trial, judge = fit(~held), fit(np.ones_like(held))
     rmse = _rms(ratings[held] - trial.rewards(users[held], items[held]))
     return replace(judge, rmse=rmse, rmse_mean=_rms(ratings[held] - trial.mean))
-
-
-def fail_quantile(
-    source: RewardSource, users: IntArray, share: float, rng: np.random.Generator
-) -> float:
-    """Return the reward below which a share of uniformly random recommendations falls.
-
-    Used as ``min_reward`` on real data, where a random first pick has to fail about as often as it
-    does in the small world.
-
-    Args:
-        source: Pays the rewards.
-        users: The users to draw from, (B,).
-        share: The share that has to fail, 0..1.
-        rng: Draws 20,000 pairs.
-    """
-    drawn = rng.choice(users, size=20_000), rng.integers(source.n_items, size=20_000)
-    return float(np.quantile(source.rewards(*drawn), share))
 
 
 def _factorise(

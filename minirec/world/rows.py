@@ -46,10 +46,13 @@ def with_negatives(
 
 
 def item_features(log: Interactions, catalogue: Catalogue) -> FloatArray:
-    """Return genre shares and, last, log popularity in standard units: (N, G + 1) float32.
+    """Return genre shares, year and, last, log popularity: (N, G + 2) float32.
 
-    What people chose to rate is evidence too: it says something of items that few have rated.
+    Year and popularity are in standard units; an unknown year counts as the mean one. What people
+    chose to rate is evidence too: it says something of items that few have rated.
     """
+    year = np.ma.masked_equal(catalogue.years, 0)
     popularity = np.log1p(np.bincount(log.items, minlength=catalogue.n_items))
-    popularity = (popularity - popularity.mean()) / max(float(popularity.std()), 1e-6)
-    return np.column_stack([catalogue.genre_matrix(), popularity]).astype(np.float32)
+    columns = (year - year.mean()).filled(0), popularity - popularity.mean()
+    scaled = [column / max(float(column.std()), 1e-6) for column in columns]
+    return np.column_stack([catalogue.genre_matrix(), *scaled]).astype(np.float32)

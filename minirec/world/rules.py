@@ -58,8 +58,9 @@ RULES = {
     "billp": QuitRules(2.0, 4, EXACT_REPEAT, 50, quit_at_first=False, shown_quit_reward=-1000.0),
     "no_repeat": QuitRules(repeats="masked"),
 }
-"""The presets. ``ilrec`` and ``billp`` need the ``min_distance`` that fits their item vectors;
-as they stand, only an exact repeat inside the window is too near."""
+"""The presets. ``ilrec`` and ``billp`` need the ``min_distance`` that fits their item vectors, as
+``thresholds.near_quantile`` finds it; as they stand, only an exact repeat inside the window is too
+near."""
 
 START = {"ilrec": ("none", 10), "billp": ("log", 15), "no_repeat": ("log", 10)}
 """What an episode's first observation holds under each preset: (``history``, ``K``)."""
