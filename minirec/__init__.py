@@ -13,6 +13,7 @@ _HOME = {
     "Config": "config",
     "DeepFM": "world.deepfm_model",
     "Demonstrations": "rl.imitation",
+    "EnsembleSource": "world.ensemble",
     "Grounder": "demos.grounding",
     "Histories": "world.histories",
     "ILRec": "rl.learner",
