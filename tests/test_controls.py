@@ -13,6 +13,7 @@ from minirec.world.controls import (
     Greedy,
     GreedyRefit,
     InformedBound,
+    Near,
     Policy,
     Popularity,
     Ranked,
@@ -68,6 +69,16 @@ def test_the_block_list_keeps_out_of_the_quit_window(world, source, histories):
     for policy in controls(world, rules.window - 1):
         if isinstance(policy, Ranked):
             assert (play(policy, env, USERS).reasons == "distance").all(), policy.name
+
+
+def test_who_knows_the_distances_keeps_out_of_the_way_of_their_rule(world, source, histories):
+    rules = QuitRules(min_reward=0, min_distance=0.4, max_turns=30)  # only neighbours end it
+    env = BatchedRecEnv(source, rules, histories)
+    near = Near(source.item_vectors(), 0.4)
+    for knows in (None, near):
+        for policy in (Greedy(source, 4, knows), InformedBound(world, 4, knows)):
+            quits = play(policy, env, USERS).reasons == "distance"
+            assert (not quits.any()) if knows else quits.mean() > 0.5, policy.name
 
 
 def test_uniform_random_is_uniform_over_what_is_allowed():

@@ -76,7 +76,8 @@ def controls(
         judge: Pays.
         train: The training users' log, for popularity.
         model: The world model over the visible histories of the judged users.
-        train_env: The training environment, in which the best fixed list is searched.
+        train_env: The training environment, in which the best fixed list is searched, and whose
+            distances those that are greedy on the world model go by.
         train_users: Its users, shape (B',).
         seed: Seed of the random policy.
     """
@@ -88,13 +89,19 @@ def controls(
         untrained.UniformRandom(generator(seed, "uniform random")),
         untrained.Popularity(np.bincount(train.items, minlength=train.n_items), block),
         untrained.FixedList(fixed, train.n_items, block),
-        untrained.Greedy(model, block),
-        untrained.GreedyRefit(model.predict_histories, block),
+        untrained.Greedy(model, block, _near(train_env)),
+        untrained.GreedyRefit(model.predict_histories, block, _near(train_env)),
     ]
     for policy in policies:
         greedy = isinstance(policy, untrained.Greedy | untrained.GreedyRefit)
         yield policy.name, "control", judge.score(policy, gap=greedy)
     if isinstance(judge.env.source, TruthSource):
-        bound = untrained.InformedBound(judge.env.source.truth, block)
+        bound = untrained.InformedBound(judge.env.source.truth, block, _near(judge.env))
         yield bound.name, "bound", judge.score(bound)
     yield "feasible oracle", "bound", judge.row(judge.oracle, judge.lengths)
+
+
+def _near(env: BatchedRecEnv) -> untrained.Near | None:
+    """Return what there is to know of an environment's distance rule, if it has one."""
+    distance = env.rules.min_distance
+    return None if distance is None else untrained.Near(env.source.item_vectors(), distance)

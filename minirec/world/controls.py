@@ -6,7 +6,7 @@ All read observations of :class:`minirec.world.batched.BatchedRecEnv`, for B use
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,6 +20,13 @@ from minirec.world.sources import RewardSource, all_rewards
 
 Predictor = Callable[[IntArray, FloatArray], FloatArray]
 """Items (B, L) and their ratings (B, L) to the ratings of all items (B, N)."""
+
+
+class Near(NamedTuple):
+    """What a policy has to know to keep out of the way of the distance rule."""
+
+    vectors: FloatArray  # of the items, (N, d)
+    distance: float  # strictly nearer than this is too near
 
 
 class Policy(Protocol):
@@ -55,14 +62,18 @@ class Ranked(Policy):
         name: Name in the results table.
         scores: Shape (N,); only their order matters.
         block: Length of the block list, in turns; use the quit window where repeats are allowed.
+        near: Bars what is too near to an item of the block list, too; None bars the item alone.
     """
 
-    def __init__(self, name: str, scores: FloatArray, block: int = 0) -> None:
-        self.name, self.block, self.scores = name, block, np.atleast_2d(scores)
+    def __init__(
+        self, name: str, scores: FloatArray, block: int = 0, near: Near | None = None
+    ) -> None:
+        self.name, self.scores = name, np.atleast_2d(scores)
+        self.block, self.near = block, near
 
     def act(self, obs: Obs, mask: BoolArray) -> IntArray:
         """Return the best allowed item of each row."""
-        return _best(self.scores, obs, mask, self.block)
+        return _best(self.scores, obs, mask, self.block, self.near)
 
 
 class Popularity(Ranked):
@@ -100,10 +111,11 @@ class Greedy(Ranked):
     Args:
         source: The world model.
         block: Length of the block list, in turns.
+        near: Bars neighbours, too.
     """
 
-    def __init__(self, source: RewardSource, block: int = 0) -> None:
-        super().__init__("greedy on the world model", np.zeros(source.n_items), block)
+    def __init__(self, source: RewardSource, block: int = 0, near: Near | None = None) -> None:
+        super().__init__("greedy on the world model", np.zeros(source.n_items), block, near)
         self.source = source
 
     def start(self, obs: Obs, users: IntArray) -> None:
@@ -118,12 +130,13 @@ class GreedyRefit(Policy):
         predict: Maps items (B, L), padded with ``n_items`` in front, and their ratings (B, L), 0
             where padded, to predicted ratings of all items (B, N).
         block: Length of the block list, in turns.
+        near: Bars neighbours, too.
     """
 
     name = "greedy, re-fitted each turn"
 
-    def __init__(self, predict: Predictor, block: int = 0) -> None:
-        self.predict, self.block = predict, block
+    def __init__(self, predict: Predictor, block: int = 0, near: Near | None = None) -> None:
+        self.predict, self.block, self.near = predict, block, near
 
     def start(self, obs: Obs, users: IntArray) -> None:
         """Take the window as the beginning of each row's history."""
@@ -138,7 +151,7 @@ class GreedyRefit(Policy):
         self.turn = obs["turn"]
         scores = np.zeros(mask.shape, np.float32)
         scores[rows] = self.predict(self.items[rows], self.ratings[rows])
-        return _best(scores, obs, mask, self.block)
+        return _best(scores, obs, mask, self.block, self.near)
 
 
 class InformedBound(Policy):
@@ -150,18 +163,19 @@ class InformedBound(Policy):
     Args:
         truth: A small world, or the truth in it.
         block: Length of the block list, in turns.
+        near: Bars neighbours, too.
 
     Source: Bishop, *Pattern Recognition and Machine Learning* (2006), equations 3.50 to 3.54.
     """
 
     name = "informed bound"
 
-    def __init__(self, truth: Truth, block: int = 0) -> None:
+    def __init__(self, truth: Truth, block: int = 0, near: Near | None = None) -> None:
         design = np.column_stack([np.ones(len(truth.quality)), truth.item_factors])
         self.design = np.pad(design, ((0, 1), (0, 0)))  # the padding item says nothing
         self.baseline = np.append(truth.base + truth.quality, 0.0)
         self.prior = np.append(truth.user_offset.var(), truth.user_factors.var(0))
-        self.noise, self.block = truth.noise_scale**2, block
+        self.noise, self.block, self.near = truth.noise_scale**2, block, near
 
     def start(self, obs: Obs, users: IntArray) -> None:
         """Regress on the window."""
@@ -175,7 +189,8 @@ class InformedBound(Policy):
         self.turn = obs["turn"]
         self._learn(new[:, None], obs["rewards"][:, -1:])
         user = np.linalg.solve(self.precision, self.moment[..., None])[..., 0]
-        return _best(self.baseline[:-1] + user @ self.design[:-1].T, obs, mask, self.block)
+        scores = self.baseline[:-1] + user @ self.design[:-1].T
+        return _best(scores, obs, mask, self.block, self.near)
 
     def _learn(self, items: IntArray, rewards: FloatArray) -> None:
         """Add what rewards (B, L) of items (B, L) say about the users."""
@@ -241,11 +256,16 @@ def _best_cycle(rewards: FloatArray, vectors: FloatArray, rules: QuitRules) -> I
     return cycle[np.argsort(-stays[:, cycle].mean(0), kind="stable")]
 
 
-def _best(scores: FloatArray, obs: Obs, mask: BoolArray, block: int) -> IntArray:
-    """Return the best-scored allowed item of each row that is not among its last ``block``."""
+def _best(
+    scores: FloatArray, obs: Obs, mask: BoolArray, block: int, near: Near | None
+) -> IntArray:
+    """Return the best-scored item of each row that is allowed and not barred by the block list."""
     if block:
         mask = mask.copy()
         for back in range(1, min(block, obs["items"].shape[1]) + 1):
             rows = np.flatnonzero(obs["turn"] >= back)
-            mask[rows, obs["items"][rows, -back]] = False
+            items = obs["items"][rows, -back]
+            mask[rows, items] = False
+            if near is not None:
+                mask[rows] &= ~near_items(near.vectors, items, near.distance)
     return np.asarray(np.where(mask, scores, -np.inf).argmax(1))
