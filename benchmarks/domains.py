@@ -35,11 +35,20 @@ def settings_of(domain: str, tables: dict[str, Any]) -> Config:
     """
     data = dict(DOMAINS[domain])
     if domain != SMALL:
-        folder = os.environ.get("MINIREC_DATA")
-        if not folder:
-            raise UserError("MINIREC_DATA is not set; point it at the folder that holds the data")
-        data["folder"] = str(Path(folder) / domain)
+        data["folder"] = str(real(domain))
     return config_from(tables | {"data": data})
+
+
+def real(name: str) -> Path:
+    """Return the folder of a real data set.
+
+    Raises:
+        UserError: If ``MINIREC_DATA`` is not set.
+    """
+    root = os.environ.get("MINIREC_DATA")
+    if not root:
+        raise UserError("MINIREC_DATA is not set; point it at the folder that holds the data")
+    return Path(root) / name
 
 
 @cache
@@ -70,8 +79,9 @@ class Experiment:
             parser.error("--tiny and --only need --out: the book holds all of it or nothing")
         self.name, self.tiny, self.commit = name, arguments.tiny, commit()
         self.seeds = list(range(2 if self.tiny else seeds))
-        self.target = (arguments.out or ROOT / "book/_results") / f"{name}.json"
-        self.folder = (arguments.out or ROOT / "runs") / f"{name}-run" / self.commit
+        stem = name.replace("_", "-")
+        self.target = (arguments.out or ROOT / "book/_results") / f"{stem}.json"
+        self.folder = (arguments.out or ROOT / "runs") / f"{stem}-run" / self.commit
         self.tables = {key: table for key, table in TINY.items() if key != "rules"}
         self.tables = self.tables if self.tiny else {}
 
