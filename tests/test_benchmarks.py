@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +55,67 @@ def test_environment(tmp_path):
     if stored.exists():
         book = json.loads(stored.read_text())
         assert [[row[label] for label in labels] for row in book["rows"]] == list(map(list, rows))
+
+
+def tiny(script, out, *more, python=sys.executable):
+    """Run a benchmark of Part I in its tiny form and return what it wrote, and the book's."""
+    call = [python, ROOT / f"benchmarks/{script}.py", "--tiny", "--out", out, *more]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    name = f"{script.replace('_', '-')}.json"
+    found, book = ((folder / name).read_text() for folder in (out, ROOT / "book/_results"))
+    return json.loads(found), json.loads(book)
+
+
+def test_controls(tmp_path):
+    found, book = tiny("controls", tmp_path, "--only", "small world")
+    stored = {(row["domain"], row["preset"]): row["methods"] for row in book["rows"]}
+    assert len(stored) == 15
+    for row in found["rows"]:
+        methods = row["methods"]
+        assert methods.keys() == stored["small world", row["preset"]].keys()
+        oracle, upper = methods["feasible oracle"]["r_traj"], methods["upper bound"]["r_traj"]
+        for name, method in methods.items():
+            assert all(np.array(method["r_traj"]) <= np.array(upper) + 1e-6), name
+        assert all(np.array(oracle) > methods["uniform random"]["r_traj"])
+    before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*run/*/*.json"))
+    assert tiny("controls", tmp_path, "--only", "small world")[0] == found  # goes on, at no cost
+    after = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*run/*/*.json"))
+    assert before == after and len(after) == 6
+
+
+def test_world_models(tmp_path):
+    found, book = tiny("world_models", tmp_path, "--only", "small world")
+    [world], stored = found["domains"], {one["name"]: one for one in book["domains"]}
+    assert len(stored) == 5 and book["coat"]["errors"].keys() == world["errors"].keys()
+    assert {"rows", "users", "items"} <= world.keys() == stored["small world"].keys()
+    assert max(world["errors"]["world model"]) < min(world["errors"]["mean"])
+
+
+def test_log_size(tmp_path):
+    found, book = tiny("log_size", tmp_path)
+    assert found["arms"].keys() == book["arms"].keys() and len(book["sizes"]) == 5
+    assert np.shape(found["arms"]["greedy on the world model"]["truth"]) == (2, 2)
+    assert np.shape(book["oracle"]) == (5, 5)
+
+
+def test_ppo(tmp_path):
+    python = ROOT / ".venv-peers/sb3/bin/python"
+    if not python.is_file():
+        pytest.skip("Stable-Baselines3 is not there; `make peers` installs it")
+    found, book = tiny("ppo", tmp_path, python=python)
+    for row, stored in zip(found["rows"], book["rows"], strict=True):
+        assert row["preset"] == stored["preset"]
+        assert row["returns"].keys() == stored["returns"].keys()
+
+
+def test_part_one_says_what_is_missing(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "MINIREC_DATA"}
+    for script, name in (("controls", "anime"), ("world_models", "coat")):
+        call = [sys.executable, ROOT / f"benchmarks/{script}.py", "--only", name, "--out", tmp_path]
+        done = subprocess.run(call, capture_output=True, text=True, env=environment)
+        assert done.returncode and done.stderr.startswith(f"{script}: MINIREC_DATA is not set")
+        assert not list(tmp_path.iterdir())
 
 
 def data_cards(tmp_path, *arguments):
