@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from minirec._io import BoolArray, FloatArray, IntArray
 from minirec.world.histories import Histories
 from minirec.world.rules import QuitRules
-from minirec.world.sources import CHUNK, RewardSource, reward_rows
+from minirec.world.sources import CHUNK, Distances, RewardSource, reward_rows
 
-Plan = tuple[FloatArray, IntArray]
-"""Returns (B,) in rating points and lengths (B,) in turns."""
-Solve = Callable[[FloatArray, BoolArray], Plan]
+CANDIDATES = 32  # the user's best items, of which the search makes its cycles
+BEAM = 16  # the unfinished cycles that it keeps
 
 
-def feasible_oracle(
+def best_plans(
     source: RewardSource, rules: QuitRules, histories: Histories, users: IntArray
-) -> Plan:
-    """Play the best plan found for each user who is known completely. Built in chapter 4.
+) -> IntArray:
+    """Return the best plan found for each user who is known completely. Built in chapter 4.
 
-    Under ``repeats="masked"`` without a distance rule it is the best plan there is: the acceptable
-    items from the best down, and when they run out the best of the rest, which ends the episode
-    but is paid. Otherwise it takes the best item that the quit window allows, turn by turn: a plan
-    that can be played, not always the best.
+    A plan is a *safe* part, after which the user is still there, and a last turn, which is paid
+    whatever it ends: so it takes the best item of all, or the best left where repeats are masked.
+
+    **Where repeats are masked** the safe part is greedy: the best item that is acceptable and that
+    the quit window allows, turn by turn. Without a distance rule that is the best plan there is.
+
+    **Where they are allowed** any ``window + 1`` turns in a row hold items that are far from each
+    other, and such a set, repeated, lasts for ever. So the search is for the set that pays most:
+    greedy, and by a beam search among the user's best acceptable items. A smaller set is played
+    once. Either search may miss the best plan; the better of both is returned.
+
+    If a bad first item is forgiven, all this is also tried with one in front.
 
     Args:
         source: Pays the rewards; pass the source that also judges the policies. None may be
@@ -34,15 +42,26 @@ def feasible_oracle(
         users: Shape (B,).
 
     Returns:
+        Items, first to last, shape (B, ``max_turns``), -1 after the end.
+
+    Source: cycles of far items are how ``ilrec`` is beaten (chapter 4); beam search is Lowerre's
+    (*The HARPY speech recognition system*, 1976).
+    """
+    return _solve(source, rules, histories, users)[0]
+
+
+def feasible_oracle(
+    source: RewardSource, rules: QuitRules, histories: Histories, users: IntArray
+) -> tuple[FloatArray, IntArray]:
+    """Return what :func:`best_plans`, whose arguments it takes, earns when it is played.
+
+    Under ``repeats="masked"`` without a distance rule nobody can earn more.
+
+    Returns:
         Returns (B,) in rating points, terminal reward included, and lengths (B,) in turns.
     """
-
-    def plan(rewards: FloatArray, unseen: BoolArray) -> Plan:
-        if rules.repeats == "masked" and not _window(rules):
-            return _distinct_plan(rewards, unseen, rules)
-        return _greedy_plan(rewards, unseen, rules, source.item_vectors().astype(np.float64))
-
-    return _by_chunks(plan, source, histories, users)
+    plans, returns = _solve(source, rules, histories, users)
+    return returns, (plans >= 0).sum(1)
 
 
 def upper_bound(
@@ -52,16 +71,37 @@ def upper_bound(
 
     It relaxes the distance rule to "no item twice in ``window + 1`` turns in a row". Where repeats
     are masked it is what the rewards alone allow, and without a distance rule it is reached. The
-    arguments are those of :func:`feasible_oracle`.
+    arguments are those of :func:`best_plans`.
 
     Source: the argument by blocks of ``window + 1`` turns is this book's own, chapter 4.
     """
+    if rules.repeats == "masked":
+        return _solve(source, replace(rules, min_distance=None), histories, users)[1]
+    bounds = np.zeros(len(users))
+    for chunk, rewards, _ in _chunks(source, histories, users):
+        bounds[chunk] = _block_bound(rewards, rules)
+    return bounds
 
-    def bound(rewards: FloatArray, unseen: BoolArray) -> Plan:
-        masked = rules.repeats == "masked"
-        return _distinct_plan(rewards, unseen, rules) if masked else _block_bound(rewards, rules)
 
-    return _by_chunks(bound, source, histories, users)[0]
+def _solve(
+    source: RewardSource, rules: QuitRules, histories: Histories, users: IntArray
+) -> tuple[IntArray, FloatArray]:
+    """Return the best plans (B, T) and their returns (B,)."""
+    distances = Distances(source) if _window(rules) else None
+    plans, returns = np.full((len(users), rules.max_turns), -1), np.zeros(len(users))
+    for chunk, rewards, unseen in _chunks(source, histories, users):
+        plans[chunk], returns[chunk] = _Search(rewards, unseen, rules, distances).best()
+    return plans, returns
+
+
+def _chunks(
+    source: RewardSource, histories: Histories, users: IntArray
+) -> Iterator[tuple[slice, FloatArray, BoolArray]]:
+    """Yield ``CHUNK`` users at a time, their rewards (B, N) and which items they have not seen."""
+    for start in range(0, len(users), CHUNK):
+        some = np.asarray(users[start : start + CHUNK])
+        rewards = reward_rows(source, some).astype(np.float64)
+        yield slice(start, start + CHUNK), rewards, histories.unseen(some)
 
 
 def _window(rules: QuitRules) -> int:
@@ -69,68 +109,127 @@ def _window(rules: QuitRules) -> int:
     return rules.window if rules.min_distance else 0
 
 
-def _by_chunks(
-    solve: Solve, source: RewardSource, histories: Histories, users: IntArray
-) -> Plan:
-    """Solve ``CHUNK`` users at a time; return both results, each of shape (B,)."""
-    solved = np.zeros((2, len(users)))
-    for start in range(0, len(users), CHUNK):
-        some = np.asarray(users[start : start + CHUNK])
-        rewards = reward_rows(source, some).astype(np.float64)
-        solved[:, start : start + CHUNK] = solve(rewards, histories.unseen(some))
-    return solved[0], solved[1].astype(np.int64)
+class _Search:
+    """The search of :func:`best_plans` for B users with rewards (B, N) and unseen items (B, N)."""
+
+    def __init__(
+        self, rewards: FloatArray, unseen: BoolArray, rules: QuitRules, distances: Distances | None
+    ) -> None:
+        self.rewards, self.rules, self.distances = rewards, rules, distances
+        self.limit, self.window = rules.min_distance or 0, _window(rules)
+        self.masked, self.before = rules.repeats == "masked", rules.max_turns - 1
+        self.free = unseen if self.masked else np.ones_like(unseen)
+        self.good = self.free & (rewards >= rules.min_reward)
+        self.rows = np.arange(len(rewards))
+
+    def best(self) -> tuple[IntArray, FloatArray]:
+        """Return each user's best plan (B, T) and what it pays (B,)."""
+        plans = np.stack([self.close(safe) for safe in self.safe_parts()])
+        returns = np.stack([self.paid(plan) for plan in plans])
+        which = returns.argmax(0), self.rows
+        return plans[which], returns[which]
+
+    def safe_parts(self) -> Iterator[IntArray]:
+        """Yield what the user stays for, (B, T - 1) items, -1 after its end."""
+        size = max(1, min(self.window + 1, self.before))
+        for first in [self.good] if self.rules.quit_at_first else [self.good, ~self.good]:
+            if self.masked:
+                yield self.greedy(first, self.before)
+                continue
+            yield self.repeated(self.greedy(first, size))
+            if self.window:
+                yield from map(self.repeated, self.beam(first, size))
+
+    def greedy(self, first: BoolArray, turns: int) -> IntArray:
+        """Take the best of ``first``, then the best good items that the quit window allows."""
+        scores = np.where(first & self.free, self.rewards, -np.inf)
+        later = np.where(self.good, self.rewards, -np.inf)
+        near = np.zeros((self.window, *scores.shape), bool)  # one slice for each of the last items
+        items, alive = np.full((len(scores), turns), -1), True
+        for turn in range(turns):
+            best = scores.argmax(1)
+            alive = alive & (scores[self.rows, best] > -np.inf)
+            items[:, turn] = np.where(alive, best, -1)
+            if self.masked:
+                later[self.rows, best] = -np.inf
+            if self.distances is not None:
+                near[turn % self.window] = self.distances.near(best, self.limit)
+            scores = np.where(near.any(0), -np.inf, later) if self.window else later
+        return items
+
+    def beam(self, first: BoolArray, size: int) -> Iterator[IntArray]:
+        """Yield the best sets found of 1, 2, ... ``size`` items far from each other, (B, d).
+
+        Good items are added from the best down, a bad ``first`` one stands before them. An
+        unfinished set is worth what it holds and the best of what is still open to it, as if these
+        were far from each other; the ``BEAM`` worthiest go on.
+        """
+        assert self.distances is not None
+        forgiven, rows = first is not self.good, self.rows[:, None]
+        ranked, worth = self.ranked(self.good, CANDIDATES)
+        far = self.distances.between(ranked[:, :, None], ranked[:, None]) >= self.limit
+        far = np.triu(far & far.transpose(0, 2, 1), 1)  # and further down the ranking
+        sets: IntArray = np.zeros((len(rows), 1, 0), np.int64)
+        total: FloatArray = np.zeros((len(rows), 1))
+        open_ = (worth > -np.inf)[:, None]
+        if forgiven:
+            roots, total = self.ranked(first, BEAM)
+            sets = roots[:, :, None]
+            open_ = open_ & (self.distances.between(ranked[:, None], sets) >= self.limit)
+        worth = np.maximum(worth, 0)
+        for places in range(size - sets.shape[2] - 1, -1, -1):
+            after = open_[:, :, None] & far[:, None]  # what each child leaves open: (B, W, C, C)
+            hope = (after & (after.cumsum(-1, dtype=np.int8) <= places)) @ worth[:, None, :, None]
+            scores = np.where(open_, total[..., None] + worth[:, None] + hope[..., 0], -np.inf)
+            scores = scores.reshape(len(rows), -1)
+            order = np.argsort(-scores, axis=1, kind="stable")[:, :BEAM]
+            parent, child = np.divmod(order, worth.shape[1])
+            sets = np.concatenate([sets[rows, parent], ranked[rows, child][..., None]], axis=2)
+            total = total[rows, parent] + worth[rows, child]
+            total = np.where(scores[rows, order] > -np.inf, total, -np.inf)
+            open_ = after[rows, parent, child]
+            yield self.pick(sets, total, forgiven)
+
+    def pick(self, sets: IntArray, total: FloatArray, forgiven: bool) -> IntArray:
+        """Return the set (B, d) of ``sets`` (B, W, d) that pays most, -1 where there is none."""
+        size = sets.shape[2]
+        endless = size == self.window + 1 and not forgiven
+        times = -((np.arange(size) - self.before) // size) if endless else np.ones(size)
+        paid = self.rewards[self.rows[:, None, None], sets] @ times
+        paid = np.where(total > -np.inf, paid, -np.inf)
+        which = self.rows, paid.argmax(1)
+        return np.where(paid[which][:, None] > -np.inf, sets[which], -1)
+
+    def ranked(self, among: BoolArray, count: int) -> tuple[IntArray, FloatArray]:
+        """Return the best items among some, best first, and their rewards; -inf for others."""
+        scores = np.where(among, self.rewards, -np.inf)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+        return order, np.take_along_axis(scores, order, 1)
+
+    def repeated(self, items: IntArray) -> IntArray:
+        """Repeat sets (B, d) of ``window + 1`` good items up to the last turn; play others once."""
+        size, turns = items.shape[1], np.arange(self.before)
+        endless = self.good[self.rows, items[:, 0]] & (items >= 0).all(1)
+        endless &= size == self.window + 1
+        return np.where(endless[:, None] | (turns < size), items[:, turns % size], -1)
+
+    def close(self, safe: IntArray) -> IntArray:
+        """Add the last turn, which takes the best item that is left: (B, T - 1) -> (B, T)."""
+        left = np.where(self.free, self.rewards, -np.inf)
+        row, turn = np.nonzero((safe >= 0) & self.masked)
+        left[row, safe[row, turn]] = -np.inf
+        plan = np.pad(safe, ((0, 0), (0, 1)), constant_values=-1)
+        plan[self.rows, (safe >= 0).sum(1)] = left.argmax(1)
+        return plan
+
+    def paid(self, plan: IntArray) -> FloatArray:
+        """Return what plans (B, T) pay, (B,); a repeat, once the catalogue is used up, pays 0."""
+        paid = np.take_along_axis(self.rewards, np.maximum(plan, 0), 1)
+        used_up = np.arange(plan.shape[1]) >= self.free.sum(1, keepdims=True)
+        return np.asarray(np.where((plan < 0) | (used_up & self.masked), 0, paid).sum(1))
 
 
-def _distinct_plan(rewards: FloatArray, unseen: BoolArray, rules: QuitRules) -> Plan:
-    """Play unseen items from the best down until the last acceptable one, then one more.
-
-    If a bad first item is forgiven, the best bad one comes first where turns are left for it. When
-    the catalogue is used up, the last turn is a repeat, paid 0.
-    """
-    ordered = -np.sort(-np.where(unseen, rewards, 0), axis=1)[:, : rules.max_turns]
-    acceptable = ((rewards >= rules.min_reward) & unseen).sum(1)
-    lengths = np.minimum(acceptable + 1 + (not rules.quit_at_first), rules.max_turns)
-    played = np.arange(ordered.shape[1]) < lengths[:, None]
-    return (ordered * played).sum(1), lengths
-
-
-def _greedy_plan(
-    rewards: FloatArray, unseen: BoolArray, rules: QuitRules, vectors: FloatArray
-) -> Plan:
-    """Take the best allowed item each turn; if there is none, the best of all, which is the end."""
-    rows, masked = np.arange(len(rewards)), rules.repeats == "masked"
-    free = unseen.copy() if masked else np.ones_like(unseen)
-    acceptable = rewards >= rules.min_reward
-    window = _window(rules)
-    near = np.zeros((window, *rewards.shape), bool)  # one slice for each of the last items
-    alive = np.ones(len(rewards), bool)
-    returns, lengths = np.zeros(len(rewards)), np.zeros(len(rewards), np.int64)
-    for turn in range(rules.max_turns):
-        forgiven = turn == 0 and not rules.quit_at_first
-        safe = free & (acceptable | forgiven) & ~near.any(0)
-        stays = alive & safe.any(1) & (turn + 1 < rules.max_turns)
-        items = np.where(np.where(stays[:, None], safe, free), rewards, -np.inf).argmax(1)
-        returns += np.where(alive & free[rows, items], rewards[rows, items], 0)
-        lengths += alive
-        alive = stays
-        free[rows, items] &= not masked
-        if window:
-            near[turn % window] = near_items(vectors, items, rules.min_distance or 0)
-        if not alive.any():
-            break
-    return returns, lengths
-
-
-def near_items(vectors: FloatArray, items: IntArray, distance: float) -> BoolArray:
-    """Return which items are nearer than ``distance`` to each of ``items`` (B,), shape (B, N)."""
-    squares = (vectors**2).sum(1)
-    squared = squares[items, None] + squares - 2 * vectors[items] @ vectors.T
-    near = squared < distance**2
-    near[np.arange(len(items)), items] = True  # whatever rounding says
-    return np.asarray(near)
-
-
-def _block_bound(rewards: FloatArray, rules: QuitRules) -> Plan:
+def _block_bound(rewards: FloatArray, rules: QuitRules) -> FloatArray:
     """Bound plans with repeats: the last turn is free, any ``window + 1`` before it differ."""
     block, before = _window(rules) + 1, rules.max_turns - 1
     ordered = -np.sort(-rewards, axis=1)
@@ -139,5 +238,4 @@ def _block_bound(rewards: FloatArray, rules: QuitRules) -> Plan:
     acceptable = (rewards >= rules.min_reward).sum(1)
     short = np.minimum(acceptable + (not rules.quit_at_first), before)
     few = best[np.arange(len(rewards)), np.minimum(short, best.shape[1] - 1)]
-    lasts = acceptable >= block
-    return np.where(lasts, endless, few) + ordered[:, 0], np.where(lasts, before, short) + 1
+    return np.asarray(np.where(acceptable >= block, endless, few) + ordered[:, 0])
