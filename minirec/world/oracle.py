@@ -158,53 +158,30 @@ class _Search:
         return items
 
     def beam(self, first: BoolArray, size: int) -> Iterator[IntArray]:
-        """Yield the best sets found of 1, 2, ... ``size`` items far from each other, (B, d).
+        """Yield the best sets found of 2, 3, ... ``size`` items far from each other, (B, d).
 
-        Good items are added from the best down, a bad ``first`` one stands before them. An
-        unfinished set is worth what it holds and the best of what is still open to it, as if these
-        were far from each other; the ``BEAM`` worthiest go on.
+        They begin with one of ``first``; good items are added from the best down. An unfinished set
+        is worth what it holds and the best of what is still open to it, as if these were far from
+        each other; the ``BEAM`` worthiest go on.
         """
         assert self.distances is not None
-        forgiven, rows = first is not self.good, self.rows[:, None]
-        ranked, worth = self.ranked(self.good, CANDIDATES)
+        rows, ranked = self.rows[:, None], _order(self.rewards)[:, :CANDIDATES]
+        worth, good = self.rewards[rows, ranked][:, None], self.good[rows, ranked][:, None]
         far = self.distances.between(ranked[:, :, None], ranked[:, None]) >= self.limit
-        far = np.triu(far & far.transpose(0, 2, 1), 1)  # and further down the ranking
-        sets: IntArray = np.zeros((len(rows), 1, 0), np.int64)
-        total: FloatArray = np.zeros((len(rows), 1))
-        open_ = (worth > -np.inf)[:, None]
-        if forgiven:
-            roots, total = self.ranked(first, BEAM)
-            sets = roots[:, :, None]
-            open_ = open_ & (self.distances.between(ranked[:, None], sets) >= self.limit)
-        worth = np.maximum(worth, 0)
-        for places in range(size - sets.shape[2] - 1, -1, -1):
-            after = open_[:, :, None] & far[:, None]  # what each child leaves open: (B, W, C, C)
-            hope = (after & (after.cumsum(-1, dtype=np.int8) <= places)) @ worth[:, None, :, None]
-            scores = np.where(open_, total[..., None] + worth[:, None] + hope[..., 0], -np.inf)
-            scores = scores.reshape(len(rows), -1)
-            order = np.argsort(-scores, axis=1, kind="stable")[:, :BEAM]
-            parent, child = np.divmod(order, worth.shape[1])
-            sets = np.concatenate([sets[rows, parent], ranked[rows, child][..., None]], axis=2)
-            total = total[rows, parent] + worth[rows, child]
-            total = np.where(scores[rows, order] > -np.inf, total, -np.inf)
-            open_ = after[rows, parent, child]
-            yield self.pick(sets, total, forgiven)
-
-    def pick(self, sets: IntArray, total: FloatArray, forgiven: bool) -> IntArray:
-        """Return the set (B, d) of ``sets`` (B, W, d) that pays most, -1 where there is none."""
-        size = sets.shape[2]
-        endless = size == self.window + 1 and not forgiven
-        times = -((np.arange(size) - self.before) // size) if endless else np.ones(size)
-        paid = self.rewards[self.rows[:, None, None], sets] @ times
-        paid = np.where(total > -np.inf, paid, -np.inf)
-        which = self.rows, paid.argmax(1)
-        return np.where(paid[which][:, None] > -np.inf, sets[which], -1)
-
-    def ranked(self, among: BoolArray, count: int) -> tuple[IntArray, FloatArray]:
-        """Return the best items among some, best first, and their rewards; -inf for others."""
-        scores = np.where(among, self.rewards, -np.inf)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-        return order, np.take_along_axis(scores, order, 1)
+        later = np.tri(ranked.shape[1], dtype=bool).T | ~good.transpose(0, 2, 1)
+        far = far & far.transpose(0, 2, 1) & later & good  # (B, C, C): what may follow each item
+        total = np.where(first[rows, ranked], worth[:, 0], -np.inf)
+        sets, open_ = ranked[..., None], far  # after its first item
+        for places in range(size - 2, -1, -1):
+            after = open_[:, :, None] & far[:, None]  # what each child leaves open, (B, W, C, C)
+            hope = (after & (after.cumsum(-1, dtype=np.int8) <= places)) @ worth[..., None]
+            totals = np.where(open_, total[..., None] + worth, -np.inf)
+            scores = (totals + hope[..., 0]).reshape(len(rows), -1)
+            parent, child = np.divmod(_order(scores)[:, :BEAM], ranked.shape[1])
+            sets = np.dstack([sets[rows, parent], ranked[rows, child]])
+            total, open_ = totals[rows, parent, child], after[rows, parent, child]
+            best = self.rows, total.argmax(1)
+            yield np.where(total[best][:, None] > -np.inf, sets[best], -1)
 
     def repeated(self, items: IntArray) -> IntArray:
         """Repeat sets (B, d) of ``window + 1`` good items up to the last turn; play others once."""
@@ -227,6 +204,11 @@ class _Search:
         paid = np.take_along_axis(self.rewards, np.maximum(plan, 0), 1)
         used_up = np.arange(plan.shape[1]) >= self.free.sum(1, keepdims=True)
         return np.asarray(np.where((plan < 0) | (used_up & self.masked), 0, paid).sum(1))
+
+
+def _order(scores: FloatArray) -> IntArray:
+    """Return the columns of each row of scores, best first; of equal ones the first comes first."""
+    return np.argsort(-scores, axis=1, kind="stable")
 
 
 def _block_bound(rewards: FloatArray, rules: QuitRules) -> FloatArray:
