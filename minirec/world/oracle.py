@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -69,54 +68,41 @@ def upper_bound(
 ) -> FloatArray:
     """Return a number that no plan exceeds, for each user, shape (B,), in rating points.
 
-    It relaxes the distance rule to "no item twice in ``window + 1`` turns in a row". Where repeats
-    are masked it is what the rewards alone allow, and without a distance rule it is reached. The
-    arguments are those of :func:`best_plans`.
+    It relaxes the distance rule to "no item twice in ``window + 1`` turns in a row", and there the
+    greedy search finds the best plan. Where repeats are masked it is what the rewards alone allow,
+    and without a distance rule it is reached. The arguments are those of :func:`best_plans`.
 
     Source: the argument by blocks of ``window + 1`` turns is this book's own, chapter 4.
     """
-    if rules.repeats == "masked":
-        return _solve(source, replace(rules, min_distance=None), histories, users)[1]
-    bounds = np.zeros(len(users))
-    for chunk, rewards, _ in _chunks(source, histories, users):
-        bounds[chunk] = _block_bound(rewards, rules)
-    return bounds
+    return _solve(source, rules, histories, users, relaxed=True)[1]
 
 
 def _solve(
-    source: RewardSource, rules: QuitRules, histories: Histories, users: IntArray
-) -> tuple[IntArray, FloatArray]:
-    """Return the best plans (B, T) and their returns (B,)."""
-    distances = Distances(source) if _window(rules) else None
+    source: RewardSource, rules: QuitRules, histories: Histories, users: IntArray,
+    relaxed: bool = False,
+) -> tuple[IntArray, FloatArray]:  # fmt: skip
+    """Return the best plans (B, T) and their returns (B,); ``relaxed`` is told above."""
+    distances = None if relaxed else Distances(source)
     plans, returns = np.full((len(users), rules.max_turns), -1), np.zeros(len(users))
-    for chunk, rewards, unseen in _chunks(source, histories, users):
-        plans[chunk], returns[chunk] = _Search(rewards, unseen, rules, distances).best()
+    for chunk in np.split(np.arange(len(users)), range(CHUNK, len(users), CHUNK)):
+        rewards = reward_rows(source, users[chunk]).astype(np.float64)
+        search = _Search(rewards, histories.unseen(users[chunk]), rules, distances)
+        plans[chunk], returns[chunk] = search.best()
     return plans, returns
 
 
-def _chunks(
-    source: RewardSource, histories: Histories, users: IntArray
-) -> Iterator[tuple[slice, FloatArray, BoolArray]]:
-    """Yield ``CHUNK`` users at a time, their rewards (B, N) and which items they have not seen."""
-    for start in range(0, len(users), CHUNK):
-        some = np.asarray(users[start : start + CHUNK])
-        rewards = reward_rows(source, some).astype(np.float64)
-        yield slice(start, start + CHUNK), rewards, histories.unseen(some)
-
-
-def _window(rules: QuitRules) -> int:
-    """Return how many earlier items a new one is compared with, 0 without a distance rule."""
-    return rules.window if rules.min_distance else 0
-
-
 class _Search:
-    """The search of :func:`best_plans` for B users with rewards (B, N) and unseen items (B, N)."""
+    """The search of :func:`best_plans` for B users with rewards (B, N) and unseen items (B, N).
+
+    Without ``distances`` an item is near to itself and to no other.
+    """
 
     def __init__(
         self, rewards: FloatArray, unseen: BoolArray, rules: QuitRules, distances: Distances | None
     ) -> None:
         self.rewards, self.rules, self.distances = rewards, rules, distances
-        self.limit, self.window = rules.min_distance or 0, _window(rules)
+        self.limit = rules.min_distance or 0
+        self.window = rules.window if self.limit else 0
         self.masked, self.before = rules.repeats == "masked", rules.max_turns - 1
         self.free = unseen if self.masked else np.ones_like(unseen)
         self.good = self.free & (rewards >= rules.min_reward)
@@ -131,14 +117,11 @@ class _Search:
 
     def safe_parts(self) -> Iterator[IntArray]:
         """Yield what the user stays for, (B, T - 1) items, -1 after its end."""
-        size = max(1, min(self.window + 1, self.before))
+        size = max(1, self.before if self.masked else min(self.window + 1, self.before))
         for first in [self.good] if self.rules.quit_at_first else [self.good, ~self.good]:
-            if self.masked:
-                yield self.greedy(first, self.before)
-                continue
             yield self.repeated(self.greedy(first, size))
-            if self.window:
-                yield from map(self.repeated, self.beam(first, size))
+            if self.distances is not None and not self.masked:
+                yield from map(self.repeated, self.beam(self.distances, first, size))
 
     def greedy(self, first: BoolArray, turns: int) -> IntArray:
         """Take the best of ``first``, then the best good items that the quit window allows."""
@@ -152,22 +135,28 @@ class _Search:
             items[:, turn] = np.where(alive, best, -1)
             if self.masked:
                 later[self.rows, best] = -np.inf
-            if self.distances is not None:
-                near[turn % self.window] = self.distances.near(best, self.limit)
-            scores = np.where(near.any(0), -np.inf, later) if self.window else later
+            scores = later
+            if self.window:
+                near[turn % self.window] = self.near(best)
+                scores = np.where(near.any(0), -np.inf, later)
         return items
 
-    def beam(self, first: BoolArray, size: int) -> Iterator[IntArray]:
+    def near(self, items: IntArray) -> BoolArray:
+        """Return which items are too near to each of ``items`` (B,), shape (B, N)."""
+        if self.distances is None:
+            return np.asarray(np.arange(self.rewards.shape[1]) == items[:, None])
+        return self.distances.near(items, self.limit)
+
+    def beam(self, distances: Distances, first: BoolArray, size: int) -> Iterator[IntArray]:
         """Yield the best sets found of 2, 3, ... ``size`` items far from each other, (B, d).
 
         They begin with one of ``first``; good items are added from the best down. An unfinished set
         is worth what it holds and the best of what is still open to it, as if these were far from
         each other; the ``BEAM`` worthiest go on.
         """
-        assert self.distances is not None
         rows, ranked = self.rows[:, None], _order(self.rewards)[:, :CANDIDATES]
         worth, good = self.rewards[rows, ranked][:, None], self.good[rows, ranked][:, None]
-        far = self.distances.between(ranked[:, :, None], ranked[:, None]) >= self.limit
+        far = distances.between(ranked[:, :, None], ranked[:, None]) >= self.limit
         later = np.tri(ranked.shape[1], dtype=bool).T | ~good.transpose(0, 2, 1)
         far = far & far.transpose(0, 2, 1) & later & good  # (B, C, C): what may follow each item
         total = np.where(first[rows, ranked], worth[:, 0], -np.inf)
@@ -184,7 +173,7 @@ class _Search:
             yield np.where(total[best][:, None] > -np.inf, sets[best], -1)
 
     def repeated(self, items: IntArray) -> IntArray:
-        """Repeat sets (B, d) of ``window + 1`` good items up to the last turn; play others once."""
+        """Repeat sets (B, d) of ``window + 1`` good items up to the last turn; leave others."""
         size, turns = items.shape[1], np.arange(self.before)
         endless = self.good[self.rows, items[:, 0]] & (items >= 0).all(1)
         endless &= size == self.window + 1
@@ -209,15 +198,3 @@ class _Search:
 def _order(scores: FloatArray) -> IntArray:
     """Return the columns of each row of scores, best first; of equal ones the first comes first."""
     return np.argsort(-scores, axis=1, kind="stable")
-
-
-def _block_bound(rewards: FloatArray, rules: QuitRules) -> FloatArray:
-    """Bound plans with repeats: the last turn is free, any ``window + 1`` before it differ."""
-    block, before = _window(rules) + 1, rules.max_turns - 1
-    ordered = -np.sort(-rewards, axis=1)
-    best = np.cumsum(np.pad(ordered, ((0, 0), (1, block))), axis=1)  # sum of the best 0, 1, ...
-    endless = before // block * best[:, block] + best[:, before % block]
-    acceptable = (rewards >= rules.min_reward).sum(1)
-    short = np.minimum(acceptable + (not rules.quit_at_first), before)
-    few = best[np.arange(len(rewards)), np.minimum(short, best.shape[1] - 1)]
-    return np.asarray(np.where(acceptable >= block, endless, few) + ordered[:, 0])
