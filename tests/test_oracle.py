@@ -223,6 +223,14 @@ def test_users_do_not_depend_on_their_company(name):
         )
 
 
+@pytest.mark.parametrize("name", list(RULES))
+def test_nobody_gets_no_plan(name):
+    source, histories = world(1, n_users=2, n_items=20)
+    nobody = (source, RULES[name], histories, np.zeros(0, int))
+    assert best_plans(*nobody).shape == (0, RULES[name].max_turns)
+    assert upper_bound(*nobody).shape == (0,)
+
+
 def test_an_item_of_the_window_is_near_to_itself_at_any_scale():
     source, histories = world(2, n_users=30, n_items=20)
     far = MatrixSource(source.matrix, source.vectors + 1e3)

@@ -41,7 +41,8 @@ def best_plans(
         users: Shape (B,).
 
     Returns:
-        Items, first to last, shape (B, ``max_turns``), -1 after the end.
+        Items, first to last, shape (B, ``max_turns``), -1 after the end. (Where distances are not
+        symmetric a plan may end although the user would stay; it never lasts longer than the user.)
 
     Source: cycles of far items are how ``ilrec`` is beaten (chapter 4); beam search is Lowerre's
     (*The HARPY speech recognition system*, 1976).
@@ -84,7 +85,8 @@ def _solve(
     """Return the best plans (B, T) and their returns (B,); ``relaxed`` is told above."""
     distances = None if relaxed else Distances(source)
     plans, returns = np.full((len(users), rules.max_turns), -1), np.zeros(len(users))
-    for chunk in np.split(np.arange(len(users)), range(CHUNK, len(users), CHUNK)):
+    for start in range(0, len(users), CHUNK):
+        chunk = slice(start, start + CHUNK)
         rewards = reward_rows(source, users[chunk]).astype(np.float64)
         search = _Search(rewards, histories.unseen(users[chunk]), rules, distances)
         plans[chunk], returns[chunk] = search.best()
