@@ -136,7 +136,7 @@ def replay(steps: pd.DataFrame, samples: pd.DataFrame, rules: QuitRules) -> list
     whole = (steps.split == "test") | (steps.run == EARLIEST)
     steps = steps.assign(matrix=np.where(whole, "int", "float"))
     n_users, n_items = int(steps.user_id.max()) + 1, int(steps.item_id.max()) + 1
-    nothing = Histories(np.zeros(0, int), np.zeros(0), np.zeros(n_users + 1, int), n_items)
+    nothing = Histories.empty(n_users, n_items)
     counts = []
     for (domain, split, matrix), world in steps.groupby(["domain", "split", "matrix"]):
         samples_here = samples[(samples.domain == domain) & (samples.matrix == matrix)]

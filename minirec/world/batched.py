@@ -9,7 +9,7 @@ import numpy as np
 from minirec._io import BoolArray, FloatArray, IntArray
 from minirec.world.histories import Histories
 from minirec.world.rules import REASONS, QuitRules
-from minirec.world.sources import RewardSource
+from minirec.world.sources import Distances, RewardSource
 
 Obs = dict[str, Any]
 """``items`` (B, K) padded with ``n_items``, ``rewards`` (B, K) in rating points, ``turn`` (B,)."""
@@ -35,7 +35,7 @@ class BatchedRecEnv:
     ) -> None:  # fmt: skip
         self.source, self.rules, self.histories = source, rules, histories
         self.K, self.history, self.n_items = K, history, source.n_items
-        self.vectors = source.item_vectors() if rules.min_distance is not None else None
+        self.distances = Distances(source) if rules.min_distance is not None else None
 
     def reset(self, users: IntArray) -> Obs:
         """Start one episode for each of ``users`` (B,) and return the first observation."""
@@ -75,7 +75,7 @@ class BatchedRecEnv:
         rules, rows, alive = self.rules, np.arange(len(acts)), self.alive
         rewards = np.where(alive, self.source.rewards(self.users, acts), 0).astype(np.float32)
         reason = np.zeros(len(acts), np.int8)
-        if self.vectors is not None and rules.window:
+        if self.distances is not None and rules.window:
             reason[self._too_near(acts)] = REASONS.index("distance")
         low = rewards < rules.min_reward
         reason[low if rules.quit_at_first else low & (self.turn > 0)] = REASONS.index("low_reward")
@@ -114,9 +114,8 @@ class BatchedRecEnv:
 
     def _too_near(self, acts: IntArray) -> BoolArray:
         """Whether an item is nearer than ``min_distance`` to one in the quit window, (B,)."""
-        assert self.vectors is not None and self.rules.min_distance is not None
-        apart = self.vectors[acts][:, None] - self.vectors[self.recent]
-        near = np.linalg.norm(apart, axis=-1) < self.rules.min_distance
+        assert self.distances is not None and self.rules.min_distance is not None
+        near = self.distances.between(acts[:, None], self.recent) < self.rules.min_distance
         return np.asarray((near & (self.recent >= 0)).any(1))
 
     def _obs(self) -> Obs:

@@ -14,9 +14,8 @@ from minirec._io import BoolArray, FloatArray, IntArray
 from minirec.data.smallworld import Truth
 from minirec.world.batched import Obs
 from minirec.world.histories import Histories
-from minirec.world.oracle import near_items
 from minirec.world.rules import QuitRules
-from minirec.world.sources import RewardSource, all_rewards
+from minirec.world.sources import Distances, RewardSource, all_rewards
 
 Predictor = Callable[[IntArray, FloatArray], FloatArray]
 """Items (B, L) and their ratings (B, L) to the ratings of all items (B, N)."""
@@ -221,7 +220,7 @@ def best_fixed_list(
     rewards = all_rewards(source, users)
     if rules.repeats == "masked":
         return _best_ranking(rewards, histories.unseen(users), rules)
-    return _best_cycle(rewards, source.item_vectors().astype(np.float64), rules)
+    return _best_cycle(rewards, Distances(source), rules)
 
 
 def _best_ranking(rewards: FloatArray, unseen: BoolArray, rules: QuitRules) -> IntArray:
@@ -238,7 +237,7 @@ def _best_ranking(rewards: FloatArray, unseen: BoolArray, rules: QuitRules) -> I
     return order
 
 
-def _best_cycle(rewards: FloatArray, vectors: FloatArray, rules: QuitRules) -> IntArray:
+def _best_cycle(rewards: FloatArray, distances: Distances, rules: QuitRules) -> IntArray:
     """Find the cycle that earns most from those whom all its items please.
 
     It is filled item by item, then each place is filled again three times, given the others.
@@ -251,7 +250,7 @@ def _best_cycle(rewards: FloatArray, vectors: FloatArray, rules: QuitRules) -> I
         content = stays[:, rest].all(1)
         earned = rewards[content] + rewards[content][:, rest].sum(1, keepdims=True)
         gain = (stays[content] * earned).sum(0)
-        gain[near_items(vectors, rest, rules.min_distance or 0).any(0)] = -np.inf
+        gain[distances.near(rest, rules.min_distance or 0).any(0)] = -np.inf
         cycle = np.append(rest, gain.argmax())
     return cycle[np.argsort(-stays[:, cycle].mean(0), kind="stable")]
 

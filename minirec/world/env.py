@@ -12,7 +12,7 @@ from minirec._io import IntArray, UserError
 from minirec.data.smallworld import small_world
 from minirec.world.histories import Histories
 from minirec.world.rules import RULES, QuitRules
-from minirec.world.sources import RewardSource, TruthSource
+from minirec.world.sources import Distances, RewardSource, TruthSource
 
 
 class RecEnv(gymnasium.Env[dict[str, Any], Any]):
@@ -53,7 +53,7 @@ class RecEnv(gymnasium.Env[dict[str, Any], Any]):
         self.rules = rules or RULES["no_repeat"]
         self.users = np.arange(source.n_users) if users is None else np.asarray(users)
         self.K, self.history, self.n_items = K, history, source.n_items
-        self.vectors = source.item_vectors() if self.rules.min_distance is not None else None
+        self.distances = Distances(source) if self.rules.min_distance is not None else None
         self.action_space = spaces.Discrete(self.n_items)
         self.observation_space = spaces.Dict(
             items=spaces.Box(0, self.n_items, (K,), np.int64),
@@ -102,9 +102,9 @@ class RecEnv(gymnasium.Env[dict[str, Any], Any]):
             return "repeat"
         if reward < rules.min_reward and (self.episode or rules.quit_at_first):
             return "low_reward"
-        if self.vectors is not None and rules.min_distance is not None and rules.window:
-            apart = self.vectors[self.episode[-rules.window :]] - self.vectors[item]
-            if (np.linalg.norm(apart, axis=1) < rules.min_distance).any():
+        if self.distances is not None and rules.min_distance is not None and rules.window:
+            recent = np.array(self.episode[-rules.window :], np.int64)
+            if (self.distances.between(np.array(item), recent) < rules.min_distance).any():
                 return "distance"
         return None
 

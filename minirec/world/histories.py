@@ -31,6 +31,11 @@ class Histories:
         """Take the rows of ``log`` as the users' histories."""
         return cls(log.items, log.ratings, log.offsets, log.n_items)
 
+    @classmethod
+    def empty(cls, n_users: int, n_items: int) -> Histories:
+        """Know nothing of any user."""
+        return cls(np.zeros(0, int), np.zeros(0), np.zeros(n_users + 1, int), n_items)
+
     def of(self, user: int) -> tuple[IntArray, FloatArray]:
         """Return one user's items and ratings, each of shape (n,), oldest first."""
         rows = slice(self.offsets[user], self.offsets[user + 1])

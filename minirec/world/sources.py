@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from minirec._io import FloatArray, IntArray, UserError
+from minirec._io import BoolArray, FloatArray, IntArray, UserError
 from minirec.data.smallworld import Truth
 
 CHUNK = 256  # users whose reward rows are computed at once
@@ -31,6 +31,44 @@ class RewardSource(Protocol):
 
     def item_vectors(self) -> FloatArray:
         """Return float32 vectors (N, d), between which quit rules measure distance."""
+
+
+class Distances:
+    """How far apart items are, for the quit rules. Built in chapter 4.
+
+    Euclidean between the item vectors, unless the source brings distances of its own: an attribute
+    ``distances``, shape (N, N), in any unit and perhaps not symmetric, whose row is the newer item.
+
+    Args:
+        source: The source whose items they are.
+    """
+
+    def __init__(self, source: RewardSource) -> None:
+        self.matrix: FloatArray | None = getattr(source, "distances", None)
+        self.vectors = source.item_vectors() if self.matrix is None else np.zeros(0)
+
+    def between(self, items: IntArray, others: IntArray) -> FloatArray:
+        """Return the distances of new items to others, two arrays of indices that broadcast."""
+        if self.matrix is not None:
+            return np.asarray(self.matrix[items, others])
+        return np.asarray(np.linalg.norm(self.vectors[items] - self.vectors[others], axis=-1))
+
+    def near(self, items: IntArray, limit: float) -> BoolArray:
+        """Return which items are nearer than ``limit`` to each of ``items`` (B,), shape (B, N).
+
+        In doubt they are: an item to itself, a pair of which one way is near, and distances that
+        equal ``limit`` but for rounding. What is not near here never is in the environment.
+        """
+        if self.matrix is not None:
+            near = np.minimum(self.matrix[items], self.matrix[:, items].T) < limit
+        else:
+            vectors = self.vectors.astype(np.float64)
+            squares = (vectors**2).sum(1)
+            sums = squares[items, None] + squares
+            rounding = 1e-5 * limit**2 + 1e-14 * sums
+            near = sums - 2 * vectors[items] @ vectors.T < limit**2 + rounding
+        near[np.arange(len(items)), items] = True
+        return np.asarray(near)
 
 
 def reward_rows(source: RewardSource, users: IntArray) -> FloatArray:
@@ -82,14 +120,21 @@ class MatrixSource:
     Args:
         matrix: Shape (U, N), rating points; may be memory-mapped (``np.load(..., mmap_mode="r")``).
         vectors: Item vectors, shape (N, d).
+        distances: Distances between items for the quit rules, shape (N, N); None takes those
+            between the vectors.
 
     Raises:
-        UserError: If the two do not have the same number of items.
+        UserError: If they do not have the same number of items.
     """
 
-    def __init__(self, matrix: FloatArray, vectors: FloatArray) -> None:
-        self.matrix, self.vectors = matrix, vectors
+    def __init__(
+        self, matrix: FloatArray, vectors: FloatArray, distances: FloatArray | None = None
+    ) -> None:
+        self.matrix, self.vectors, self.distances = matrix, vectors, distances
         self.n_users, self.n_items = matrix.shape
+        if distances is not None and distances.shape != (self.n_items, self.n_items):
+            found = f"the rewards have shape {matrix.shape} but the distances {distances.shape}"
+            raise UserError(f"{found}; they need a row and a column for each column of the rewards")
         if len(vectors) != self.n_items:
             found = f"the reward matrix has {self.n_items} items but there are {len(vectors)}"
             raise UserError(f"{found} item vectors; give one vector for each column")

@@ -11,7 +11,7 @@ import numpy as np
 
 from minirec._io import IntArray
 from minirec.world.rules import EXACT_REPEAT
-from minirec.world.sources import RewardSource
+from minirec.world.sources import Distances, RewardSource
 
 DRAWS = 20_000
 
@@ -40,14 +40,13 @@ def near_quantile(source: RewardSource, share: float, rng: np.random.Generator) 
     Used as ``min_distance`` by the presets that have a distance rule.
 
     Args:
-        source: Brings the item vectors, in whose units the distance is.
+        source: Brings the item vectors or distances, in whose units the result is.
         share: The share of pairs that are too near, 0..1; of 0 only an item and itself are.
         rng: Draws 20,000 pairs of items.
     """
     if not share or source.n_items == 1:
         return EXACT_REPEAT
-    vectors = source.item_vectors()
     first = rng.integers(source.n_items, size=DRAWS)
     second = (first + rng.integers(1, source.n_items, size=DRAWS)) % source.n_items
-    apart = np.linalg.norm(vectors[first] - vectors[second], axis=1)
+    apart = Distances(source).between(first, second)
     return max(float(np.quantile(apart, share)), EXACT_REPEAT)
