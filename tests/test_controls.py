@@ -22,7 +22,7 @@ from minirec.world.controls import (
 )
 from minirec.world.histories import Histories
 from minirec.world.rules import RULES, QuitRules
-from minirec.world.sources import MatrixSource, TruthSource, reward_rows
+from minirec.world.sources import Distances, MatrixSource, TruthSource, reward_rows
 
 USERS, N = np.arange(50), 160
 
@@ -74,7 +74,7 @@ def test_the_block_list_keeps_out_of_the_quit_window(world, source, histories):
 def test_who_knows_the_distances_keeps_out_of_the_way_of_their_rule(world, source, histories):
     rules = QuitRules(min_reward=0, min_distance=0.4, max_turns=30)  # only neighbours end it
     env = BatchedRecEnv(source, rules, histories)
-    near = Near(source.item_vectors(), 0.4)
+    near = Near(Distances(source), 0.4)
     for knows in (None, near):
         for policy in (Greedy(source, 4, knows), InformedBound(world, 4, knows)):
             quits = play(policy, env, USERS).reasons == "distance"

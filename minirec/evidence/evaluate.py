@@ -15,7 +15,7 @@ from minirec.world import controls as untrained
 from minirec.world.batched import BatchedRecEnv
 from minirec.world.deepfm import DeepFMSource
 from minirec.world.oracle import feasible_oracle, upper_bound
-from minirec.world.sources import TruthSource
+from minirec.world.sources import Distances, TruthSource
 
 Row = dict[str, Any]
 
@@ -103,5 +103,5 @@ def controls(
 
 def _near(env: BatchedRecEnv) -> untrained.Near | None:
     """Return what there is to know of an environment's distance rule, if it has one."""
-    distance = env.rules.min_distance
-    return None if distance is None else untrained.Near(env.source.item_vectors(), distance)
+    limit = env.rules.min_distance
+    return None if limit is None else untrained.Near(Distances(env.source), limit)

@@ -24,8 +24,8 @@ Predictor = Callable[[IntArray, FloatArray], FloatArray]
 class Near(NamedTuple):
     """What a policy has to know to keep out of the way of the distance rule."""
 
-    vectors: FloatArray  # of the items, (N, d)
-    distance: float  # strictly nearer than this is too near
+    distances: Distances
+    limit: float  # strictly nearer than this is too near
 
 
 class Policy(Protocol):
@@ -266,5 +266,5 @@ def _best(
             items = obs["items"][rows, -back]
             mask[rows, items] = False
             if near is not None:
-                mask[rows] &= ~near_items(near.vectors, items, near.distance)
+                mask[rows] &= ~near.distances.near(items, near.limit)
     return np.asarray(np.where(mask, scores, -np.inf).argmax(1))
