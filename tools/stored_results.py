@@ -4,7 +4,7 @@
 
 A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``. NAME is a stored
 result's, or ``head-starts`` for what all experiments on the small worlds say of the head start.
-``recorded-sessions`` and ``environment`` are results of another kind and have tables of their own.
+Results of another kind have tables of their own, in ``OWN``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from minirec.evidence.statistics import Interval, t_interval
 from minirec.evidence.tables import OURS, PLAIN, per_seed, results_table
 
 ROOT = Path(__file__).parents[1]
-PAGES = ROOT / "README.md", ROOT / "book/results.md"
+PAGES = ROOT / "README.md", ROOT / "book/results.md", ROOT / "book/worlds.md"
 BLOCK = re.compile(r"<!-- table ([\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 EXPERIMENTS = {
     "small-world": "as it is",
@@ -33,7 +33,11 @@ EXPERIMENTS = {
     "more-fits-in-practice": "learners fit their reward heads four times as often in practice",
     "more-fits": "and four times as often in the warm start, too",
 }
-NAMES = {"steam": "games", "amazon": "books"}
+NAMES = {
+    "steam": "games", "amazon": "books", "steam-playtime": "games", "amazon-books": "books",
+    "movielens-latest-small": "films",
+}  # fmt: skip
+FACTORS = "biased matrix factorisation"
 COUNTS = {
     "sessions": "sessions",
     "steps": "steps",
@@ -135,6 +139,85 @@ def speeds() -> str:
     return markdown(headings, rows, words=4) + "\n" + "".join(f"- {note}\n" for note in notes)
 
 
+def world_models() -> str:
+    """Return one row for each model: its error on every domain; then calibration, then Coat."""
+    results = stored("world-models")
+    domains = results["domains"]
+    headings = ["model", *(NAMES.get(one["name"], one["name"]) for one in domains)]
+    counts = [
+        [what, *(f"{one[what]:,}" for one in domains)] for what in ("users", "items", "rows")
+    ]
+    text = markdown(["log, filtered", *headings[1:]], counts)
+    for what, form in (("errors", ".3f"), ("calibration", ".3f")):
+        rows = [
+            [model, *(cell(t_interval(one[what][model]), form) for one in domains)]
+            for model in domains[0][what]
+        ]
+        apart = [
+            t_interval(np.subtract(one[what]["world model"], one[what][FACTORS])) for one in domains
+        ]
+        rows.append([f"world model less {FACTORS}", *(cell(one, f"+{form}") for one in apart)])
+        text += "\n" + markdown([f"{what} [points]", *headings[1:]], rows)
+    coat, samples = results["coat"], ("self-selected", "random")
+    heads = [f"{what}, {sample}" for what in ("error", "bias") for sample in samples]
+    rows = []
+    for model, errors in coat["errors"].items():
+        bias = coat["bias"][model]
+        found = [cell(t_interval(errors[sample]), ".3f") for sample in samples]
+        rows.append([model, *found, *(cell(t_interval(bias[s]), "+.2f") for s in samples)])
+    return text + "\n" + markdown(["Coat [points]", *heads], rows)
+
+
+def controls() -> str:
+    """Return one table for each preset: a row for each domain and method."""
+    columns = {"len": ".1f", "r_each": ".2f", "r_traj": ".1f"}
+    shares = "share_oracle", "share_upper"
+    headings = (
+        "domain", "method", "Len [items]", "R_each [points]", "R_traj [points]", "of oracle [%]",
+        "of upper bound [%]",
+    )  # fmt: skip
+    tables: dict[str, list[list[str]]] = {}
+    for row in stored("controls")["rows"]:
+        names = [name for name in row["methods"] if "bound" not in name and "oracle" not in name]
+        best = max(names, key=lambda name: np.mean(row["methods"][name]["r_traj"]))
+        for name, found in row["methods"].items():
+            cells = [
+                cell(t_interval(found[key]), form) if key in found else "-"
+                for key, form in columns.items()
+            ]
+            cells += [cell(t_interval(100 * np.array(found[key])), ".1f") for key in shares]
+            shown = [f"**{text}**" for text in (name, *cells)] if name == best else [name, *cells]
+            domain = NAMES.get(row["domain"], row["domain"])
+            tables.setdefault(row["preset"], []).append([domain, *shown])
+    parts = ((preset, markdown(headings, rows, words=2)) for preset, rows in tables.items())
+    return "\n".join(f"Rules `{preset}`:\n\n{table}" for preset, table in parts)
+
+
+def log_sizes() -> str:
+    """Return what the truth pays and the gap: a row for each policy, a column a size."""
+    results = stored("log-size")
+    sizes = [f"{n:,}" for n in results["rows"]]
+    text = ""
+    for heading in ("paid by the truth [points]", "gap [points]"):
+        rows = []
+        for name, arm in results["arms"].items():
+            truth, believed = np.array(arm["truth"]), np.array(arm["believed"])
+            values = truth if heading.startswith("paid") else believed - truth
+            rows.append([name, *(cell(t_interval(seeds), ".0f") for seeds in values)])
+        text += markdown([heading, *(f"{size} rows" for size in sizes)], rows) + "\n"
+    return text
+
+
+def ppo() -> str:
+    """Return one row for each preset: mean returns of PPO and of uniform random."""
+    table = stored("ppo")["rows"]
+    rows = [
+        [f"`{row['preset']}`", *(cell(t_interval(each), ".1f") for each in row["returns"].values())]
+        for row in table
+    ]
+    return markdown(["return [points]", *table[0]["returns"]], rows)
+
+
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
     """Return a table whose first columns hold words and whose others hold numbers."""
     rule = ["---" if column < words else "---:" for column in range(len(headings))]
@@ -160,6 +243,7 @@ def filled(page: str) -> str:
 
 OWN = {
     "head-starts": head_starts, "recorded-sessions": recorded_sessions, "environment": speeds,
+    "world-models": world_models, "controls": controls, "log-size": log_sizes, "ppo": ppo,
 }  # fmt: skip
 
 
