@@ -40,9 +40,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser("data", help="public data sets: list all, fetch or check one")
     data.add_argument("asked", choices=["list", "fetch", "check"])
-    data.add_argument("name", nargs="?", default="", metavar="NAME", help="check takes a folder, too")
+    data.add_argument("name", nargs="?", default="", metavar="NAME", help="or a folder to check")
     data.add_argument("--to", metavar="FOLDER", help="default: $MINIREC_DATA/NAME, or data/NAME")
-    data.add_argument("--from", dest="given", metavar="FILE_OR_FOLDER", help="the original files, if you have them")
+    data.add_argument("--from", dest="given", metavar="FILE_OR_FOLDER", help="original files")
     data.set_defaults(act=_data)
 
     config = commands.add_parser("config", help="print all settings, their units and defaults")
