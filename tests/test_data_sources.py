@@ -571,3 +571,19 @@ def test_hours_are_ranked_as_in_the_folder_that_the_book_used(tmp_path):
     both = log.astype(float).merge(used, on=["user_id", "item_id"])
     assert len(both) == len(used)
     np.testing.assert_array_equal(both["rating_x"], both["rating_y"])
+
+
+def test_sequences_become_the_folder_that_the_book_used(tmp_path):
+    folder, maps = real("amazon-books"), real("llm-demos") / "amazon/env"
+    files = {f"{name}.json.gz": (maps / f"{name}.json.gz").read_bytes()
+             for name in ("datamaps", "list_genre")}  # fmt: skip
+    titles = json.loads(gzip.decompress(files["datamaps.json.gz"]))["id2item_dict"]
+    used = [pd.read_csv(folder / f"{stem}.csv.gz", dtype=str, na_filter=False)
+            for stem in ("interactions", "items")]  # fmt: skip
+    users = [
+        {"userid_encoded": user, "pos_seq_name": [titles[item] for item in rows["item_id"]]}
+        for user, rows in used[0].groupby("user_id", sort=False)
+    ]
+    log, items = made(tmp_path, "amazon-books", **{"test.json": json.dumps(users)}, **files)
+    pd.testing.assert_frame_equal(log, used[0])
+    pd.testing.assert_frame_equal(items, used[1][["item_id", "title", "genres"]])
