@@ -23,33 +23,14 @@ from main_results import ROOT, commit
 
 from minirec import load_folder
 from minirec._io import UserError, write_json
+from minirec.data.sources import cards
 from minirec.runs import versions
 
 CARDS: dict[str, dict[str, Any]] = {
-    "movielens-latest-small": {
-        "domain": "films",
-        "licence": "GroupLens: research use; may be passed on under the same conditions; "
-        "no commercial use without permission",
-        "cite": "Harper and Konstan 2015",
-    },
-    "steam-playtime": {
-        "domain": "games", "min_rating": 0.0, "licence": "see its source",
-        "cite": "Kaggle, tamber/steam-video-games",
-    },
-    "steam-reviews": {
-        "domain": "games", "licence": "none stated; research use",
-        "cite": "Kang and McAuley 2018; Wan and McAuley 2018; Pathak et al. 2017",
-    },
-    "amazon-books": {
-        "domain": "books", "licence": "sequences: MIT; reviews: none stated, research use",
-        "cite": "Shi et al. 2024; McAuley et al. 2015; Ni et al. 2019",
-    },
-    "anime": {
-        "domain": "anime", "licence": "see its source",
-        "cite": "Kaggle, CooperUnion/anime-recommendations-database",
-    },
+    "movielens-latest-small": {}, "steam-playtime": {"min_rating": 0.0}, "steam-reviews": {},
+    "amazon-books": {}, "anime": {},
 }  # fmt: skip
-"""Name of the folder -> settings, and what its source says on licence and citation."""
+"""Name of the folder -> settings."""
 COAT = "coat"
 K_CORE = 5
 
@@ -64,6 +45,7 @@ def card(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
     """Load one folder and count."""
     data = load_folder(folder, k_core=K_CORE, min_rating=about.get("min_rating"))
     log, n_items = data.log, data.catalogue.n_items
+    about = {key: cards()[folder.name][key] for key in ("domain", "licence", "cite")} | about
     counts = {
         "density": len(log.items) / (log.n_users * n_items), "mean": float(log.ratings.mean()),
         "top_share": top_share(log.items, n_items),
@@ -77,8 +59,9 @@ def coat(folder: Path) -> dict[str, Any]:
     if not table.is_file():
         raise UserError(f"no such file: {table}; MINIREC_DATA must hold the folder {COAT}")
     by = pd.read_csv(table).groupby("split")["rating"]
+    about = cards()[COAT]
     return {
-        "name": COAT, "licence": "none stated; research use", "cite": "Schnabel et al. 2016",
+        "name": COAT, "licence": about["licence"], "cite": about["cite"],
         "rows": by.size().to_dict(), "mean": by.mean().to_dict(), "sha256": digests(folder),
     }  # fmt: skip
 
@@ -103,12 +86,12 @@ def main() -> int:
     if not os.environ.get("MINIREC_DATA"):
         raise UserError("MINIREC_DATA is not set; point it at the folder that holds the data")
     root, where = Path(os.environ["MINIREC_DATA"]), arguments.out or ROOT / "book/_results"
-    cards = [card(root / name, CARDS[name]) for name in names if name != COAT]
+    made = [card(root / name, CARDS[name]) for name in names if name != COAT]
     results = {"command": "python benchmarks/data_cards.py", "commit": commit()}
-    results |= {"versions": versions(), "k_core": K_CORE, "cards": cards}
+    results |= {"versions": versions(), "k_core": K_CORE, "cards": made}
     results |= {"coat": coat(root / COAT)} if COAT in names else {}
     write_json(where / "data-cards.json", results)
-    print(pd.DataFrame(cards)[["name", "rows", "users", "items", "density", "top_share"]])
+    print(pd.DataFrame(made)[["name", "rows", "users", "items", "density", "top_share"]])
     return 0
 
 

@@ -1,9 +1,8 @@
-"""The command line: run, recommend, config, compare, doctor."""
+"""The command line: run, recommend, data, config, compare, doctor."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 import time
@@ -39,6 +38,13 @@ def build_parser() -> argparse.ArgumentParser:
     recommend.add_argument("-k", type=int, default=10, help="how many (default: %(default)s)")
     recommend.set_defaults(act=_recommend)
 
+    data = commands.add_parser("data", help="public data sets: list all, fetch or check one")
+    data.add_argument("asked", choices=["list", "fetch", "check"])
+    data.add_argument("name", nargs="?", default="", metavar="NAME", help="or a folder to check")
+    data.add_argument("--to", metavar="FOLDER", help="default: $MINIREC_DATA/NAME, or data/NAME")
+    data.add_argument("--from", dest="given", metavar="FILE_OR_FOLDER", help="original files")
+    data.set_defaults(act=_data)
+
     config = commands.add_parser("config", help="print all settings, their units and defaults")
     config.set_defaults(act=_config)
 
@@ -60,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"minirec: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("minirec: stopped; the same command with --resume goes on", file=sys.stderr)
+        resume = " with --resume" * (arguments.command == "run")
+        print(f"minirec: stopped; the same command{resume} goes on", file=sys.stderr)
         return 130
     return 0
 
@@ -104,6 +111,24 @@ def _recommend(arguments: argparse.Namespace) -> None:
     print(f"{len(found)} titles in {1000 * seconds:.1f} ms")
 
 
+def _data(arguments: argparse.Namespace) -> None:
+    from minirec.data import sources
+    from minirec.evidence.tables import Report
+
+    if arguments.asked == "list":
+        rows = tuple(sources.overview(name) for name in sources.cards())
+        notes = (f"looked for in {sources.home('NAME')}; ? = licence not verified at its source",)
+        rich.print(Report(sources.OVERVIEW, rows, notes).rich())
+    elif arguments.asked == "fetch":
+        folder = sources.fetch(arguments.name, arguments.to, arguments.given)
+        words = "{rows:,} rows, {users:,} users, {items:,} items; licence: {licence}; cite: {cite}"
+        print(f"{folder}:", words.format_map(sources.record(folder)))
+    elif wrong := sources.check(arguments.name):
+        raise UserError("; ".join(wrong))
+    else:
+        print(f"{arguments.name}: nothing differs")
+
+
 def _config(arguments: argparse.Namespace) -> None:
     from minirec.config import reference
 
@@ -124,16 +149,15 @@ def _doctor(arguments: argparse.Namespace) -> None:
 
     from minirec import runs
     from minirec.config import config_from
+    from minirec.data import sources
     from minirec.serve import Recommender
 
     for name, version in runs.versions().items():
         print(f"{name:12s} {version}")
     devices = [name for name in ("cuda", "mps") if getattr(torch, name).is_available()]
     print(f"{'devices':12s} {', '.join(['cpu', *devices])}")
-    data = os.environ.get("MINIREC_DATA")
-    state = data or "not set; real data is optional"
-    found = "" if not data or Path(data).is_dir() else " (no such folder: set it to your data)"
-    print(f"{'MINIREC_DATA':12s} {state}{found}")
+    here = [name for name in sources.cards() if sources.home(name).is_dir()]
+    print(f"{'data':12s} {', '.join(here) or 'none (it is optional)'} in {sources.home('')}")
     served = Recommender.load()
     print(f"{'bundled':12s} {len(served.titles)} titles; first for a new user: "
           f"{served.recommend([], 1)[0].title}")  # fmt: skip

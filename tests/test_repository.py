@@ -185,7 +185,9 @@ def test_readme_commands_parse() -> None:
     commands = [shlex.split(line, comments=True)[1:] for line in lines]
     for command in commands:
         build_parser().parse_args(command)  # raises SystemExit if README is out of date
-    assert {c[0] for c in commands} == {"run", "recommend", "config", "compare", "doctor"}
+    assert {c[0] for c in commands} == {
+        "run", "recommend", "data", "config", "compare", "doctor"
+    }  # fmt: skip
 
 
 def test_readme_targets_exist() -> None:

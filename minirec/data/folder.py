@@ -60,9 +60,9 @@ def load_folder(
     folder = Path(path)
     if not folder.is_dir():
         raise UserError(f"no such folder: {folder}; name one with interactions.csv and items.csv")
-    with _table(folder, "items") as items:
+    with table(folder, "items") as items:
         catalogue = Catalogue.from_frame(items)
-    with _table(folder, "interactions") as frame:
+    with table(folder, "interactions") as frame:
         steps = [_sizes("read", column(frame, "user_id"), column(frame, "item_id"))]
         if min_rating is not None:
             ratings = numbers(frame, "rating")
@@ -85,8 +85,12 @@ def load_folder(
 
 
 @contextmanager
-def _table(folder: Path, stem: str) -> Iterator[pd.DataFrame]:
-    """Yield one table of the folder; errors raised meanwhile get its path in front."""
+def table(folder: Path, stem: str) -> Iterator[pd.DataFrame]:
+    """Yield one table of a folder, cells as text; errors raised meanwhile get its path in front.
+
+    Raises:
+        UserError: If the file is missing, unreadable or empty, or one is raised meanwhile.
+    """
     found = [path for path in (folder / f"{stem}.csv", folder / f"{stem}.csv.gz") if path.is_file()]
     if not found:
         raise UserError(f"no {stem}.csv or {stem}.csv.gz in {folder}; add it")
