@@ -46,7 +46,7 @@ class EnsembleSource:
         return self._careful([member.reward_rows(users) for member in self.members])
 
     def predict_histories(self, items: IntArray, ratings: FloatArray) -> FloatArray:
-        """Predict like :meth:`DeepFMSource.predict_histories`, less the penalty."""
+        """Predict like :meth:`.DeepFMSource.predict_histories`, less the penalty."""
         return self._careful([member.predict_histories(items, ratings) for member in self.members])
 
     def _careful(self, predicted: list[FloatArray]) -> FloatArray:
