@@ -1,29 +1,32 @@
-"""The exploitation gap against the size of the log, with and without an ensemble's penalty.
+"""What a policy believes and what it gets, against the size of the log, with and without a penalty.
 
     python benchmarks/log_size.py          # needs no data
 
-In the small world a policy is optimised in a world model that was fitted to the rows of 100 to
-1,600 users; unseen users then judge it, paid once by the truth and once by the world model. What it
-returns in the world model beyond what it returns in the truth is the gap. Three actor-critics
-differ in what pays them: one world model; the mean of four; their mean less one standard deviation.
-The result is ``book/_results/log-size.json``: returns in rating points.
+In a small world with 4,000 users a policy is optimised in a world model that was fitted to the rows
+of 100 to 1,600 of them. Unseen users then judge it, paid by four: the *truth*; its *own* simulator;
+a *twin*, the simulator made of as many other users; and *plain*, the own model without the
+simulator's noise and with the truth's quit threshold. Three actor-critics differ in what pays them:
+one world model; the mean of four; their mean less one standard deviation. The result is
+``book/_results/log-size.json``: returns in rating points.
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from domains import SMALL, Experiment, problem_of, settings_of
+from domains import SMALL, Experiment, settings_of
 
 from minirec import pipeline
-from minirec._io import UserError, generator, progress
+from minirec._io import IntArray, UserError, progress
+from minirec.data.smallworld import small_world
 from minirec.evidence.evaluate import Judge
 from minirec.evidence.metrics import play
-from minirec.problem import Setup, prepare
+from minirec.problem import Problem, Setup, prepare
 from minirec.rl.agent import PolicyAgent
 from minirec.rl.learner import train
 from minirec.world.batched import BatchedRecEnv
@@ -32,7 +35,7 @@ from minirec.world.deepfm import DeepFM, DeepFMSource, fit_deepfm
 from minirec.world.ensemble import EnsembleSource
 from minirec.world.sources import TruthSource
 
-USERS = 100, 200, 400, 800, 1600
+ALL_USERS, USERS = 4000, (100, 200, 400, 800, 1600)
 MEMBERS = 4
 ARMS = {
     "A2C without demonstrations": None, "A2C, ensemble mean": 0.0,
@@ -57,41 +60,62 @@ class Careful(Setup):
         return self.env(source, self.split.train_users, "threshold")
 
 
-def shortened(setup: Setup, n_users: int) -> Setup:
-    """Return a setup that trains on the rows of ``n_users`` of its training users only."""
-    split = setup.split
-    users = np.sort(generator(setup.seed, "log size").permutation(split.train_users)[:n_users])
-    rows = split.train.subset(np.isin(split.train.users, users))
-    return replace(setup, split=replace(split, train=rows, train_users=users))
+@cache
+def problem() -> Problem:
+    """Return the small world with twice its users."""
+    world = small_world(0, n_users=ALL_USERS)
+    return Problem(SMALL, world.catalogue, world.log, {"rows": len(world.log.items)}, world)
 
 
-def returns(policy: Policy, judge: Judge) -> dict[str, float]:
-    """Return what the truth and the world model pay to a policy for the same users."""
-    who = {"truth": judge.env, "believed": judge.model_env}
-    return {name: float(play(policy, env, judge.users).returns.mean()) for name, env in who.items()}
+def shortened(setup: Setup, users: IntArray) -> Setup:
+    """Return a setup that trains on the rows of these of its training users only."""
+    users, train_log = np.sort(users), setup.split.train
+    rows = train_log.subset(np.isin(train_log.users, users))
+    return replace(setup, split=replace(setup.split, train=rows, train_users=users))
+
+
+def fit(setup: Setup, seed: int) -> DeepFM:
+    """Fit a world model to the training rows."""
+    world, catalogue = setup.config.world, setup.problem.catalogue
+    size = {"dim": world.dim, "hidden": world.hidden, "epochs": world.epochs}
+    return fit_deepfm(setup.split.train, catalogue, seed=seed, **size)
+
+
+def payers(setup: Setup, own: DeepFM, twin: DeepFM, judge: Judge) -> dict[str, BatchedRecEnv]:
+    """Return who pays the scores of the test users."""
+    plain = DeepFMSource(own, setup.split.visible)
+    env = judge.env
+    return {
+        "truth": env, "own": judge.model_env,
+        "twin": setup.model_env(twin, setup.split.visible, setup.split.test_users),
+        "plain": BatchedRecEnv(plain, env.rules, setup.start, K=env.K, history=env.history),
+    }  # fmt: skip
 
 
 def study(n_users: int, seed: int, experiment: Experiment) -> dict[str, Any]:
     """Fit the world models to a log of one size and judge all policies."""
     config = settings_of(SMALL, experiment.tables)
-    setup = shortened(prepare(problem_of(SMALL), config, seed), n_users)
-    split, catalogue, world = setup.split, setup.problem.catalogue, config.world
+    whole = prepare(problem(), config, seed)
+    users = whole.rng("log size").permutation(whole.split.train_users)
+    setup = shortened(whole, users[:n_users])
+    split, catalogue = setup.split, setup.problem.catalogue
     seeds = [seed, *(int(setup.rng(f"member {k}").integers(2**31)) for k in range(1, MEMBERS))]
-    members = tuple(
-        fit_deepfm(
-            split.train, catalogue, seed=one, dim=world.dim, hidden=world.hidden,
-            epochs=world.epochs,
-        )
-        for one in seeds
-    )  # fmt: skip
+    members = tuple(fit(setup, one) for one in seeds)
+    twin = fit(shortened(whole, users[n_users : 2 * n_users]), seed)
     payer = TruthSource(setup.problem.truth)
     judge = pipeline.judge_of(setup, members[0], payer, config.evaluation.users)
+    paid_by = payers(setup, members[0], twin, judge)
+
+    def returns(policy: Policy) -> dict[str, float]:
+        played = {name: play(policy, env, judge.users) for name, env in paid_by.items()}
+        return {name: float(episodes.returns.mean()) for name, episodes in played.items()}
+
     counts = np.bincount(split.train.items, minlength=catalogue.n_items)
     untrained = (
         UniformRandom(setup.rng("uniform random")), Popularity(counts),
         Greedy(DeepFMSource(members[0], split.visible)),
     )  # fmt: skip
-    found = {policy.name: returns(policy, judge) for policy in untrained}
+    found = {policy.name: returns(policy) for policy in untrained}
     for name, penalty in ARMS.items():
         where = setup
         if penalty is not None:
@@ -101,7 +125,7 @@ def study(n_users: int, seed: int, experiment: Experiment) -> dict[str, Any]:
         )
         with progress(config.learner.steps, name) as advance:
             train(learner, config.learner.steps, advance)
-        found[name] = returns(PolicyAgent(learner.policy, name), judge)
+        found[name] = returns(PolicyAgent(learner.policy, name))
     error = members[0].errors[0].item()
     return {
         "rows": len(split.train.items), "error": error, "oracle": float(judge.oracle.mean()),
@@ -124,7 +148,7 @@ def main() -> int:
     arms = {
         name: {
             who: [[found["arms"][name][who] for found in of_size] for of_size in parts]
-            for who in ("believed", "truth")
+            for who in parts[0][0]["arms"][name]
         }
         for name in parts[0][0]["arms"]
     }
