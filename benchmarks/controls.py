@@ -10,7 +10,7 @@ paid +1 for each turn and never sees a rating. The result is ``book/_results/con
 from __future__ import annotations
 
 import sys
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,13 @@ import torch
 from domains import DOMAINS, Experiment, problem_of, settings_of
 
 from minirec import pipeline
-from minirec._io import UserError, progress
+from minirec._io import BoolArray, IntArray, UserError, progress
 from minirec.evidence.evaluate import Judge, controls
 from minirec.problem import Setup, prepare
 from minirec.rl.agent import PolicyAgent
-from minirec.rl.learner import train
+from minirec.rl.learner import ILRec, train
+from minirec.world.batched import BatchedRecEnv, Obs
+from minirec.world.controls import Near, without_recent
 from minirec.world.deepfm import DeepFM, DeepFMSource, fit_deepfm
 from minirec.world.rules import RULES
 from minirec.world.sources import RewardSource
@@ -40,13 +42,51 @@ def fitted(domain: str, seed: int, tiny: bool) -> tuple[DeepFM, RewardSource]:
     return model, pipeline.fit_payer(setup)
 
 
+class BlockListEnv(BatchedRecEnv):
+    """An environment whose mask leaves out what the quit window does not allow."""
+
+    @cached_property
+    def near(self) -> Near | None:
+        """What there is to know of the distances."""
+        return Near.of(self)
+
+    @property
+    def action_mask(self) -> BoolArray:
+        """Which items may be recommended, (B, N)."""
+        return without_recent(super().action_mask, self._obs(), self.rules.window, self.near)
+
+
+class Careful(Setup):
+    """A setup whose training environment has a block list."""
+
+    def training_env(self, model: DeepFM) -> BatchedRecEnv:
+        """Return the environment that the learner plays."""
+        env = super().training_env(model)
+        return BlockListEnv(env.source, env.rules, self.start, K=env.K, history=env.history)
+
+
+class CarefulAgent(PolicyAgent):
+    """A policy that keeps to the block list it was trained with, wherever it plays."""
+
+    def __init__(self, learner: ILRec, name: str) -> None:
+        super().__init__(learner.policy, name)
+        env = learner.collector.env
+        self.window, self.near = env.rules.window, Near.of(env)
+
+    def act(self, obs: Obs, mask: BoolArray) -> IntArray:
+        """Return one item a row, (B,)."""
+        return super().act(obs, without_recent(mask, obs, self.window, self.near))
+
+
 def survive(setup: Setup, model: DeepFM, judge: Judge, steps: int) -> dict[str, Any]:
-    """Train on +1 for each turn and judge the result."""
-    arm = pipeline.Arm("constant reward", setup, model, None, judge, "cpu")
-    learner = pipeline.make_learner(arm)
+    """Train on +1 for each turn and judge the result; it has a block list, as all controls have."""
+    careful = Careful(**vars(setup))
+    learner = pipeline.make_learner(
+        pipeline.Arm("constant reward", careful, model, None, judge, "cpu")
+    )
     with progress(steps, "constant reward") as advance:
         train(learner, steps, advance)
-    return judge.score(PolicyAgent(learner.policy, arm.name), gap=True)
+    return judge.score(CarefulAgent(learner, "constant reward"))
 
 
 def rows(domain: str, preset: str, seed: int, experiment: Experiment) -> dict[str, dict[str, Any]]:

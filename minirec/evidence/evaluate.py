@@ -15,7 +15,7 @@ from minirec.world import controls as untrained
 from minirec.world.batched import BatchedRecEnv
 from minirec.world.deepfm import DeepFMSource
 from minirec.world.oracle import feasible_oracle, upper_bound
-from minirec.world.sources import Distances, TruthSource
+from minirec.world.sources import TruthSource
 
 Row = dict[str, Any]
 
@@ -83,25 +83,19 @@ def controls(
     """
     rules = judge.env.rules
     block = 0 if rules.repeats == "masked" else rules.window
-    some = train_users[:1000]
+    near, some = untrained.Near.of(train_env), train_users[:1000]
     fixed = untrained.best_fixed_list(train_env.source, train_env.rules, train_env.histories, some)
     policies: list[untrained.Policy] = [
         untrained.UniformRandom(generator(seed, "uniform random")),
         untrained.Popularity(np.bincount(train.items, minlength=train.n_items), block),
         untrained.FixedList(fixed, train.n_items, block),
-        untrained.Greedy(model, block, _near(train_env)),
-        untrained.GreedyRefit(model.predict_histories, block, _near(train_env)),
+        untrained.Greedy(model, block, near),
+        untrained.GreedyRefit(model.predict_histories, block, near),
     ]
     for policy in policies:
         greedy = isinstance(policy, untrained.Greedy | untrained.GreedyRefit)
         yield policy.name, "control", judge.score(policy, gap=greedy)
     if isinstance(judge.env.source, TruthSource):
-        bound = untrained.InformedBound(judge.env.source.truth, block, _near(judge.env))
+        bound = untrained.InformedBound(judge.env.source.truth, block, untrained.Near.of(judge.env))
         yield bound.name, "bound", judge.score(bound)
     yield "feasible oracle", "bound", judge.row(judge.oracle, judge.lengths)
-
-
-def _near(env: BatchedRecEnv) -> untrained.Near | None:
-    """Return what there is to know of an environment's distance rule, if it has one."""
-    limit = env.rules.min_distance
-    return None if limit is None else untrained.Near(Distances(env.source), limit)

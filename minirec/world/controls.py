@@ -12,7 +12,7 @@ import numpy as np
 
 from minirec._io import BoolArray, FloatArray, IntArray
 from minirec.data.smallworld import Truth
-from minirec.world.batched import Obs
+from minirec.world.batched import BatchedRecEnv, Obs
 from minirec.world.histories import Histories
 from minirec.world.rules import QuitRules
 from minirec.world.sources import Distances, RewardSource, all_rewards
@@ -26,6 +26,12 @@ class Near(NamedTuple):
 
     distances: Distances
     limit: float  # strictly nearer than this is too near
+
+    @classmethod
+    def of(cls, env: BatchedRecEnv) -> Near | None:
+        """Return what there is to know of an environment, None if it has no such rule."""
+        limit = env.rules.min_distance
+        return None if limit is None else cls(Distances(env.source), limit)
 
 
 class Policy(Protocol):
@@ -255,16 +261,31 @@ def _best_cycle(rewards: FloatArray, distances: Distances, rules: QuitRules) -> 
     return cycle[np.argsort(-stays[:, cycle].mean(0), kind="stable")]
 
 
+def without_recent(mask: BoolArray, obs: Obs, block: int, near: Near | None = None) -> BoolArray:
+    """Return what a block list leaves of a mask.
+
+    Args:
+        mask: What may be recommended, (B, N).
+        obs: Whose last items are barred.
+        block: How many of them, in turns; items of the log are not among them.
+        near: Bars what is too near to one of them, too.
+
+    Returns:
+        A mask, (B, N); where nothing is left of a row, the row as it was.
+    """
+    left = mask.copy()
+    for back in range(1, min(block, obs["items"].shape[1]) + 1):
+        rows = np.flatnonzero(obs["turn"] >= back)
+        items = obs["items"][rows, -back]
+        left[rows, items] = False
+        if near is not None:
+            left[rows] &= ~near.distances.near(items, near.limit)
+    return np.where(left.any(1, keepdims=True), left, mask)
+
+
 def _best(
     scores: FloatArray, obs: Obs, mask: BoolArray, block: int, near: Near | None
 ) -> IntArray:
     """Return the best-scored item of each row that is allowed and not barred by the block list."""
-    if block:
-        mask = mask.copy()
-        for back in range(1, min(block, obs["items"].shape[1]) + 1):
-            rows = np.flatnonzero(obs["turn"] >= back)
-            items = obs["items"][rows, -back]
-            mask[rows, items] = False
-            if near is not None:
-                mask[rows] &= ~near.distances.near(items, near.limit)
+    mask = without_recent(mask, obs, block, near) if block else mask
     return np.asarray(np.where(mask, scores, -np.inf).argmax(1))
