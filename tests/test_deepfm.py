@@ -92,6 +92,50 @@ def test_leaving_a_row_out_equals_encoding_the_others(model: DeepFM) -> None:
         torch.testing.assert_close(fast[row], slow[0], atol=1e-4, rtol=1e-4)
 
 
+def one_rating(w: dict[str, Any], history: list[tuple[int, float]], item: int) -> float:
+    """Predict one rating in plain NumPy: features one by one, fields pair by pair."""
+
+    def of(i: int) -> tuple[Any, Any, float]:
+        own, known = np.append(w["item_vectors"][i], w["offset_scale"]), 0.0
+        bias = w["item_bias"][i]
+        for f, amount in enumerate(w["features"][i]):
+            known = known + amount * np.append(w["feature_vectors"][f], 0)
+            bias = bias + amount * w["feature_bias"][f]
+        return own, known, bias
+
+    dim = len(w["user_layer"]) - 1
+    gram, moment = np.eye(dim), np.zeros(dim)
+    for j, rating in history:
+        own, known, bias = of(j)
+        gram = gram + np.outer(own + known, own + known)
+        moment = moment + (own + known) * (rating - w["mean"] - bias - own @ known)
+    taste, (own, known, bias) = np.linalg.solve(gram, moment), of(item)
+    about = np.concatenate([own[:-1], known[:-1], [bias]])
+    layer = np.append(taste, np.log(1 + len(history))) @ w["user_layer"] + about @ w["item_layer"]
+    layer = np.maximum(layer + w["first_bias"], 0) @ w["second_layer"] + w["second_bias"]
+    pairs = sum(f @ g for f, g in itertools.combinations((taste, own, known), 2))
+    return float(w["mean"] + bias + pairs + np.maximum(layer, 0) @ w["last_layer"])
+
+
+@torch.inference_mode()
+def test_whole_forward_pass_equals_an_independent_reference_on_shared_weights() -> None:
+    rng, draw = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    model = DeepFM(torch.randn(9, 4, generator=draw), 5, 8, 3.0, draw)
+    for weight in model.parameters():  # some begin at zero, where a mistake would not show
+        weight.copy_(torch.randn(weight.shape, generator=draw) * 0.5)
+    w = {name: value.double().numpy() for name, value in model.state_dict().items()}
+    table = model.catalogue()
+    for rows in (0, 1, 6):
+        items, ratings = rng.choice(9, rows, replace=False), rng.uniform(1, 5, rows)
+        said = torch.from_numpy(items), torch.from_numpy(ratings.astype(np.float32))
+        user = model.encode(table, *said, torch.zeros(rows, dtype=torch.int64), 1)
+        history = list(zip(items.tolist(), ratings.tolist(), strict=True))
+        expected = [one_rating(w, history, item) for item in range(9)]
+        pairs = model(table, user.expand(9, -1), torch.arange(9))
+        np.testing.assert_allclose(pairs, expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(model.all_items(table, user)[0], expected, rtol=1e-4, atol=1e-4)
+
+
 @torch.inference_mode()
 def test_a_taste_solves_the_normal_equations(model: DeepFM) -> None:
     table = model.catalogue()
