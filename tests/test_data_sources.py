@@ -257,10 +257,15 @@ def test_the_same_raw_files_give_the_same_tables(films):
 
 def test_checksums_are_recorded_first_and_compared_later(films, server, capsys):
     said(capsys, "fetch", "films")
-    assert sources.overview("films")[-1] == "yes, recorded"
+    assert sources.overview("films")[-2:] == ("yes", "recorded")
     server.files["films.zip"] = FILMS + b" "
     assert "SHA-256 is" in said(capsys, "fetch", "films", "--to", "anew", code=2)
     assert not Path("anew").exists()
+
+
+def test_what_is_not_there_has_a_checksum_on_its_card_or_none():
+    shown = {name: sources.overview(name)[-2:] for name in ("movielens-100k", "coat")}
+    assert shown == {"movielens-100k": ("no", "on card"), "coat": ("no", "unverified")}
 
 
 def test_a_checksum_on_the_card_is_verified(films, server, capsys):
@@ -272,7 +277,7 @@ def test_a_checksum_on_the_card_is_verified(films, server, capsys):
     server.files["films.zip"] = FILMS
     card["sha256"] = sha256(FILMS, Path())
     said(capsys, "fetch", "films")
-    assert sources.overview("films")[-1] == "yes, verified"
+    assert sources.overview("films")[-2:] == ("yes", "verified")
 
 
 def test_check_finds_what_was_changed(films, capsys):

@@ -18,7 +18,7 @@ from minirec.data.convert import convert
 from minirec.data.download import digest, download
 from minirec.data.folder import load_folder, table
 
-OVERVIEW = ("name", "domain", "rows", "users", "items", "licence", "here")
+OVERVIEW = ("name", "domain", "rows", "users", "items", "licence", "here", "checksum")
 
 
 def cards() -> dict[str, dict[str, Any]]:
@@ -126,12 +126,16 @@ def counts(folder: str | Path) -> dict[str, int]:
 def overview(name: str) -> tuple[str, ...]:
     """Return what ``OVERVIEW`` names of one data set.
 
-    The last is whether it is at :func:`home`, and whether its raw files are ``verified`` against
-    the card, ``recorded`` when they were fetched, or ``unverified``: brought by other means.
+    ``here`` is whether it is at :func:`home`. Its ``checksum`` is ``on card`` before it is fetched,
+    and then ``verified``, or ``recorded`` when it was fetched; ``unverified`` if there is none.
     """
     about, kept = cards()[name], record(home(name)).get("raw", {})
-    right = all(about["files"].get(at, {}).get("sha256") == sha256 for at, sha256 in kept.items())
-    state = ("verified" if right else "recorded") if kept else "unverified"
-    here = f"yes, {state}" if home(name).is_dir() else "no"
+    on_card = {at: file["sha256"] for at, file in about["files"].items()}
+    here, state = home(name).is_dir(), "unverified"
+    if kept:
+        state = "verified" if kept.items() <= on_card.items() else "recorded"
+    elif all(on_card.values()) and not here:
+        state = "on card"
     sizes = (f"{about[unit]:,}" for unit in ("rows", "users", "items"))
-    return name, about["domain"], *sizes, about["licence_short"], here
+    place = "yes" if here else "no"
+    return name, about["domain"], *sizes, about["licence_short"], place, state

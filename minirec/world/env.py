@@ -25,6 +25,9 @@ class RecEnv(gymnasium.Env[dict[str, Any], Any]):
     the left with ``n_items`` and 0; ``turn``, how many items were recommended. ``info`` holds
     ``user``, ``action_mask`` (N,) and, at the end, ``reason``.
 
+    Stable-Baselines3 needs Gymnasium's ``FlattenObservation`` around it: its own policies for
+    dictionaries cannot have a key called ``items``.
+
     Args:
         source: Pays the rewards; None takes the truth of the bundled small world.
         rules: When the user quits; None takes ``no_repeat``.
