@@ -194,18 +194,32 @@ def controls() -> str:
 
 
 def log_sizes() -> str:
-    """Return what the truth pays and the gap: a row for each policy, a column a size."""
+    """Return what the truth pays, and what others promise: a row a policy, a column a size."""
     results = stored("log-size")
-    sizes = [f"{n:,}" for n in results["rows"]]
-    text = ""
-    for heading in ("paid by the truth [points]", "gap [points]"):
-        rows = []
-        for name, arm in results["arms"].items():
-            truth, believed = np.array(arm["truth"]), np.array(arm["believed"])
-            values = truth if heading.startswith("paid") else believed - truth
-            rows.append([name, *(cell(t_interval(seeds), ".0f") for seeds in values)])
-        text += markdown([heading, *(f"{size} rows" for size in sizes)], rows) + "\n"
-    return text
+    sizes = [f"{users:,} users" for users in results["sizes"]]
+    arms = {
+        name: {payer: np.array(values) for payer, values in arm.items()}
+        for name, arm in results["arms"].items()
+    }
+    tables = []
+    for heading, more, less in (
+        ("paid by the truth", "truth", None), ("bare model less truth", "plain", "truth"),
+        ("own simulator less truth", "own", "truth"), ("own less twin", "own", "twin"),
+    ):  # fmt: skip
+        rows = [
+            [name, *(cell(t_interval(x), ".0f") for x in arm[more] - (arm[less] if less else 0))]
+            for name, arm in arms.items()
+        ]
+        tables.append(markdown([f"{heading} [points]", *sizes], rows))
+    plain, careful = (arms[name] for name in (PLAIN, "A2C, ensemble with penalty"))
+    earned = careful["truth"] - plain["truth"]
+    used = careful["own"] - careful["twin"] - (plain["own"] - plain["twin"])
+    rows = [
+        [what, *(cell(t_interval(seeds), "+.0f") for seeds in values)]
+        for what, values in (("paid by the truth", earned), ("own less twin", used))
+    ]
+    tables.append(markdown(["what the penalty changes [points]", *sizes], rows))
+    return "\n".join(tables)
 
 
 def ppo() -> str:
@@ -227,7 +241,9 @@ def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]], words: int 
 
 def cell(interval: Interval, form: str) -> str:
     """Format a mean with half the width of its interval."""
-    return f"{interval.estimate:{form}} ± {interval.half:{form.lstrip('+')}}"
+    mean = f"{interval.estimate:{form}}"
+    mean = mean if float(mean) else mean.lstrip("-")  # no minus before a nought
+    return f"{mean} ± {interval.half:{form.lstrip('+')}}"
 
 
 def filled(page: str) -> str:
