@@ -263,7 +263,8 @@ def test_checksums_are_recorded_first_and_compared_later(films, server, capsys):
     assert not Path("anew").exists()
 
 
-def test_what_is_not_there_has_a_checksum_on_its_card_or_none():
+def test_what_is_not_there_has_a_checksum_on_its_card_or_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIREC_DATA", str(tmp_path))
     shown = {name: sources.overview(name)[-2:] for name in ("movielens-100k", "coat")}
     assert shown == {"movielens-100k": ("no", "on card"), "coat": ("no", "unverified")}
 
