@@ -168,27 +168,52 @@ def world_models() -> str:
     return text + "\n" + markdown(["Coat [points]", *heads], rows)
 
 
+BOUNDS = "informed bound", "feasible oracle", "upper bound"
+
+
 def controls() -> str:
+    """Return one table for each preset: shares of the upper bound, a row a method."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in stored("controls")["rows"]:
+        found.setdefault(row["preset"], {})[row["domain"]] = row["methods"]
+    tables = []
+    for preset, domains in found.items():
+        methods = next(iter(domains.values()))  # the small world has all of them
+        learned = [name for name in methods if name not in BOUNDS]
+        best = {
+            domain: max(learned, key=lambda name: np.mean(of[name]["share_upper"]))
+            for domain, of in domains.items()
+        }
+        rows = []
+        for name in [*learned, *BOUNDS[:2]]:
+            cells = []
+            for domain, of in domains.items():
+                share = 100 * np.array(of[name]["share_upper"]) if name in of else None
+                text = "-" if share is None else cell(t_interval(share), ".0f")
+                cells.append(f"**{text}**" if best[domain] == name else text)
+            rows.append([name, *cells])
+        named = (NAMES.get(domain, domain) for domain in domains)
+        tables.append(markdown([f"`{preset}` [% of the upper bound]", *named], rows))
+    return "\n".join(tables)
+
+
+def all_controls() -> str:
     """Return one table for each preset: a row for each domain and method."""
-    columns = {"len": ".1f", "r_each": ".2f", "r_traj": ".1f"}
-    shares = "share_oracle", "share_upper"
+    columns = {"len": (1, ".1f"), "r_each": (1, ".2f"), "r_traj": (1, ".1f")}
+    columns |= {"share_oracle": (100, ".1f"), "share_upper": (100, ".1f")}
     headings = (
         "domain", "method", "Len [items]", "R_each [points]", "R_traj [points]", "of oracle [%]",
         "of upper bound [%]",
     )  # fmt: skip
     tables: dict[str, list[list[str]]] = {}
     for row in stored("controls")["rows"]:
-        names = [name for name in row["methods"] if "bound" not in name and "oracle" not in name]
-        best = max(names, key=lambda name: np.mean(row["methods"][name]["r_traj"]))
         for name, found in row["methods"].items():
             cells = [
-                cell(t_interval(found[key]), form) if key in found else "-"
-                for key, form in columns.items()
+                cell(t_interval(scale * np.array(found[key])), form) if key in found else "-"
+                for key, (scale, form) in columns.items()
             ]
-            cells += [cell(t_interval(100 * np.array(found[key])), ".1f") for key in shares]
-            shown = [f"**{text}**" for text in (name, *cells)] if name == best else [name, *cells]
             domain = NAMES.get(row["domain"], row["domain"])
-            tables.setdefault(row["preset"], []).append([domain, *shown])
+            tables.setdefault(row["preset"], []).append([domain, name, *cells])
     parts = ((preset, markdown(headings, rows, words=2)) for preset, rows in tables.items())
     return "\n".join(f"Rules `{preset}`:\n\n{table}" for preset, table in parts)
 
@@ -260,7 +285,8 @@ def filled(page: str) -> str:
 
 OWN = {
     "head-starts": head_starts, "recorded-sessions": recorded_sessions, "environment": speeds,
-    "world-models": world_models, "controls": controls, "log-size": log_sizes, "ppo": ppo,
+    "world-models": world_models, "controls": controls, "all-controls": all_controls,
+    "log-size": log_sizes, "ppo": ppo,
 }  # fmt: skip
 
 
