@@ -57,6 +57,14 @@ def test_environment(tmp_path):
         assert [[row[label] for label in labels] for row in book["rows"]] == list(map(list, rows))
 
 
+def test_a_world_of_steams_size_takes_little_more_than_its_log(tmp_path):
+    pytest.importorskip("resource")
+    call = [sys.executable, ROOT / "benchmarks/environment.py", "--memory"]
+    found = json.loads(subprocess.run(call, capture_output=True, check=True).stdout)
+    assert found["users"] > 190_000
+    assert found["peak"] < found["libraries"] + 0.25  # GB; the log itself takes 0.09
+
+
 def tiny(script, out, *more, python=sys.executable):
     """Run a benchmark of Part I in its tiny form and return what it wrote, and the book's."""
     call = [python, ROOT / f"benchmarks/{script}.py", "--tiny", "--out", out, *more]

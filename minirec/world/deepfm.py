@@ -213,14 +213,14 @@ class DeepFMSource:
     ) -> None:
         self.model, self.noise_seed, self._table = model, noise_seed, model.catalogue()
         self.n_users, self.n_items = histories.n_users, histories.n_items
-        parts = []
+        # one block: small tensors left among large passing ones would keep the memory of those
+        self._users = torch.empty(self.n_users, self._table.vectors.shape[1] + 1)
         for first in range(0, self.n_users, 256):
             last = min(first + 256, self.n_users)
             rows = slice(histories.offsets[first], histories.offsets[last])
             owner = histories.users[rows] - first
             said = histories.items[rows], histories.ratings[rows]
-            parts.append(self._encode(*said, owner, last - first))
-        self._users = torch.cat(parts)
+            self._users[first:last] = self._encode(*said, owner, last - first)
 
     @torch.inference_mode()
     def rewards(self, users: IntArray, items: IntArray) -> FloatArray:
