@@ -6,12 +6,14 @@ import difflib
 import json
 import os
 import sys
+import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class UserError(ValueError):
@@ -123,20 +127,53 @@ def torch_generator(seed: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(int(generator(seed, purpose).integers(2**62)))
 
 
+def in_order(work: Callable[[A], B], jobs: Sequence[A], workers: int) -> Iterator[B]:
+    """Yield ``work(job)`` for each job in order, while up to ``workers`` threads do the jobs.
+
+    The threads die with the program, so nothing has to be waited for after Ctrl-C.
+    """
+    if workers == 1:
+        yield from map(work, jobs)
+        return
+    tasks = [(job, Future[B]()) for job in jobs]
+    waiting = iter(tasks)
+    lock = threading.Lock()
+
+    def labour() -> None:
+        while True:
+            with lock:
+                job, future = next(waiting, (None, None))
+            if future is None or not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(work(cast(A, job)))
+            except BaseException as error:
+                future.set_exception(error)
+
+    for _ in range(min(workers, len(tasks))):
+        threading.Thread(target=labour, daemon=True).start()
+    try:
+        for _, future in tasks:
+            yield future.result()
+    finally:
+        for _, future in tasks:
+            future.cancel()
+
+
 @contextmanager
-def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on a terminal and nothing elsewhere; yield ``advance(n)``."""
+def progress(total: int, label: str) -> Iterator[Callable[..., None]]:
+    """Show a bar on a terminal and nothing elsewhere; yield ``advance(n, note="")``."""
     if not sys.stderr.isatty():
-        yield lambda n: None
+        yield lambda n, note="": None
         return
     from rich import progress as rich
     from rich.console import Console
 
     columns = rich.TextColumn("{task.description:<24}"), rich.BarColumn(), rich.MofNCompleteColumn()
-    console = Console(stderr=True)
-    with rich.Progress(*columns, rich.TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda n: bar.advance(task, n)
+    rest, console = rich.TextColumn("{task.fields[note]}"), Console(stderr=True)
+    with rich.Progress(*columns, rich.TimeRemainingColumn(), rest, console=console) as bar:
+        task = bar.add_task(label, total=total, note="")
+        yield lambda n, note="": bar.update(task, advance=n, note=note)
 
 
 def _plain(value: Any) -> Any:

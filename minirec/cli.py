@@ -1,4 +1,4 @@
-"""The command line: run, recommend, data, config, compare, doctor."""
+"""The command line: run, recommend, data, demos, config, compare, doctor."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich
 
 from minirec import __version__
 from minirec._io import UserError, read_json
+
+if TYPE_CHECKING:
+    from minirec.config import Config
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,6 +49,29 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument("--from", dest="given", metavar="FILE_OR_FOLDER", help="original files")
     data.set_defaults(act=_data)
 
+    demos = commands.add_parser("demos", help="demonstrations: make, import or audit them")
+    asked = demos.add_subparsers(dest="asked", required=True, metavar="make|import|audit")
+    make = asked.add_parser("make", help="let a chat model recommend, one user an episode")
+    make.add_argument("--chat", help="simulated, ollama:MODEL, openai:MODEL or transcript:FILE")
+    make.add_argument("--data", help="folder with interactions.csv[.gz] and items.csv[.gz]")
+    make.add_argument("--config", help="settings as TOML; `minirec config` prints them all")
+    make.add_argument("--episodes", type=int, help="how many users are recommended to")
+    make.add_argument("--calls", type=int, help="how many at a time")
+    make.add_argument("--hosts", help="addresses of the servers, commas between them")
+    make.add_argument("--roles", help="act, think, reflect or billp")
+    make.add_argument("--out", default="runs/demos", help="folder (default: %(default)s)")
+    make.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    make.add_argument("--resume", action="store_true", help="go on with an existing folder")
+    make.set_defaults(act=_make_demos)
+    bring = asked.add_parser("import", help="read published trajectories of BiLLP")
+    bring.add_argument("source", metavar="FILE_OR_FOLDER", help="of trajs_agent/*.json[.gz]")
+    bring.add_argument("--out", required=True, help="folder")
+    bring.set_defaults(act=_import_demos)
+    audit = asked.add_parser("audit", help="what was bought: a table, and a figure with --out")
+    audit.add_argument("files", nargs="+", metavar="FILE", help="demos.jsonl, or its folder")
+    audit.add_argument("--out", help="folder for table, figure and numbers")
+    audit.set_defaults(act=_audit_demos)
+
     config = commands.add_parser("config", help="print all settings, their units and defaults")
     config.set_defaults(act=_config)
 
@@ -66,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"minirec: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resume = " with --resume" * (arguments.command == "run")
+        resume = " with --resume" * hasattr(arguments, "resume")
         print(f"minirec: stopped; the same command{resume} goes on", file=sys.stderr)
         return 130
     return 0
@@ -76,16 +103,11 @@ def _run(arguments: argparse.Namespace) -> None:
     import torch
 
     from minirec import runs
-    from minirec.config import load_config
     from minirec.evidence.tables import results_table
 
-    config = load_config(arguments.config)
-    if arguments.data is not None:
-        config = replace(config, data=replace(config.data, folder=arguments.data))
+    config = _settings(arguments)
     if arguments.seeds < 1:
         raise UserError(f"--seeds is {arguments.seeds}; use 1 or more")
-    if arguments.seed < 0:
-        raise UserError(f"--seed is {arguments.seed}; use 0 or more")
     if arguments.device != "cpu" and not getattr(torch, arguments.device).is_available():
         raise UserError(f"--device {arguments.device} is not available here; use --device cpu")
     torch.set_num_threads(1)  # the tensors are small: a second thread only costs
@@ -96,6 +118,18 @@ def _run(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     rich.print(results_table(results).rich())
     print(f"table, figures and numbers: {Path(arguments.out).resolve()}")
+
+
+def _settings(arguments: argparse.Namespace) -> Config:
+    """Return the settings of the file that was named, with the data folder of the command line."""
+    from minirec.config import load_config
+
+    if arguments.seed < 0:
+        raise UserError(f"--seed is {arguments.seed}; use 0 or more")
+    config = load_config(arguments.config)
+    if arguments.data is None:
+        return config
+    return replace(config, data=replace(config.data, folder=arguments.data))
 
 
 def _recommend(arguments: argparse.Namespace) -> None:
@@ -127,6 +161,43 @@ def _data(arguments: argparse.Namespace) -> None:
         raise UserError("; ".join(wrong))
     else:
         print(f"{arguments.name}: nothing differs")
+
+
+def _make_demos(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from minirec import demo_runs
+    from minirec.evidence.tables import audit_table
+
+    config, given = _settings(arguments), vars(arguments)
+    names = ("chat", "episodes", "calls", "hosts", "roles")
+    asked = {name: given[name] for name in names if given[name] is not None}
+    for name in ("episodes", "calls"):
+        if asked.get(name, 1) < 1:
+            raise UserError(f"--{name} is {asked[name]}; use 1 or more")
+    config = replace(config, demos=replace(config.demos, **asked))
+    torch.set_num_threads(1)
+    file = demo_runs.make(config, arguments.out, seed=arguments.seed, resume=arguments.resume)
+    found = demo_runs.audits([file])
+    demo_runs.report(found, file.parent)
+    rich.print(audit_table(found).rich())
+    print(f"demonstrations, transcript and audit: {file.parent.resolve()}")
+
+
+def _import_demos(arguments: argparse.Namespace) -> None:
+    from minirec import demo_runs
+
+    print(demo_runs.bring(arguments.source, arguments.out))
+
+
+def _audit_demos(arguments: argparse.Namespace) -> None:
+    from minirec import demo_runs
+    from minirec.evidence.tables import audit_table
+
+    found = demo_runs.audits(arguments.files)
+    rich.print(audit_table(found).rich())
+    if arguments.out is not None:
+        demo_runs.report(found, Path(arguments.out))
 
 
 def _config(arguments: argparse.Namespace) -> None:

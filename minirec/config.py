@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from minirec._io import UserError, setting, suggest
+from minirec.demos.roles import roles_named
 from minirec.rl.settings import LearnerConfig
 from minirec.world.rules import rules_named
 
@@ -55,7 +56,11 @@ class WorldConfig:
 class DemosConfig:
     """The demonstrations."""
 
-    chat: str = setting("simulated", "name", "chat model: simulated, or ollama:MODEL")
+    chat: str = setting("simulated", "name", "chat model: simulated, ollama:MODEL, openai:MODEL, or transcript:FILE")  # noqa: E501 fmt: skip
+    hosts: str | None = setting(None, "addresses", "of the servers, commas between them; unset: OLLAMA_HOST, or the client's default")  # noqa: E501 fmt: skip
+    calls: int = setting(8, "calls", "how many at a time, unless the model is simulated")
+    timeout: float = setting(120.0, "seconds", "longest wait for one reply")
+    roles: str = setting("think", "name", "who speaks: act, think, reflect or billp")
     episodes: int = setting(90, "episodes", "one for each of so many training users")
     turns: int = setting(12, "items", "longest demonstration, so that many users are shown")
     judged: int = setting(200, "users", "unseen users that the demonstrator itself is judged on")
@@ -65,8 +70,12 @@ class DemosConfig:
     format_error: float = setting(0.02, "share", "simulated: how often its reply breaks the format")
 
     def __post_init__(self) -> None:
-        if self.chat != "simulated" and not self.chat.startswith("ollama:"):
-            raise UserError(f"demos.chat is {self.chat!r}; use 'simulated' or 'ollama:MODEL'")
+        kind, _, name = self.chat.partition(":")
+        named = kind in ("ollama", "openai", "transcript") and name
+        if self.chat != "simulated" and not named:
+            wanted = "'simulated', 'ollama:MODEL', 'openai:MODEL' or 'transcript:FILE'"
+            raise UserError(f"demos.chat is {self.chat!r}; use {wanted}")
+        roles_named(self.roles)
 
 
 @dataclass(frozen=True)

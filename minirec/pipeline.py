@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from minirec._io import IntArray, append_jsonl, progress, save_tensors, torch_generator, write_json
-from minirec.demos import actor
+from minirec._io import progress, save_tensors, torch_generator, write_json
+from minirec.demonstrations import ask_chat, live_chat, simulated_chat
+from minirec.demos.audit import audit
 from minirec.demos.chat import ChatModel
-from minirec.demos.grounding import Grounder
-from minirec.demos.simulated import SimulatedChat, SimulatedDials
+from minirec.demos.transcript import Transcript
 from minirec.evidence.evaluate import Judge, controls
 from minirec.problem import Setup
 from minirec.rl.agent import PolicyAgent
@@ -21,12 +21,11 @@ from minirec.rl.imitation import Demonstrations
 from minirec.rl.learner import ILRec, train
 from minirec.rl.policy import load_policy
 from minirec.rl.rollout import Collector
-from minirec.world.batched import BatchedRecEnv
 from minirec.world.deepfm import DeepFM, DeepFMSource, fit_deepfm
 from minirec.world.judge import JudgeSource, fit_judge
 from minirec.world.rules import rules_named
 from minirec.world.sources import RewardSource, TruthSource
-from minirec.world.trajectory import Trajectory, load_trajectories, save_trajectories
+from minirec.world.trajectory import Trajectory, save_trajectories
 
 ARMS = ("A2C without demonstrations", "constant reward", "shuffled demonstrations", "IL-Rec")
 """Everything that learns on the training environment, under equal budgets."""
@@ -75,37 +74,21 @@ def fit_world(setup: Setup, kept: Path, target: Path) -> None:
     ).save(target)  # fmt: skip
 
 
-def chat_model(setup: Setup, model: DeepFM) -> ChatModel:
-    """Return the chat model that the settings name.
-
-    The simulated one knows the items' truth in the small world, and on real data item vectors
-    fitted on the training half, in both cases through noise; never a user's truth.
-    """
-    demos, catalogue = setup.config.demos, setup.problem.catalogue
-    if demos.chat.startswith("ollama:"):
-        from minirec.demos.ollama import OllamaChat
-
-        return OllamaChat(demos.chat.removeprefix("ollama:"))
-    truth = setup.problem.truth
-    if truth is not None:
-        vectors, quality = truth.item_factors, truth.quality
-    else:
-        fitted = DeepFMSource(model, setup.split.train).item_vectors()
-        vectors, quality = fitted[:, :-1], fitted[:, -1]
-    dials = SimulatedDials(
-        knowledge_noise=demos.knowledge_noise, hallucination=demos.hallucination,
-        popularity_bias=demos.popularity_bias, format_error=demos.format_error,
-    )  # fmt: skip
-    known = catalogue.titles, catalogue.genres, vectors, quality
-    return SimulatedChat(*known, dials, seed=setup.seed)
-
-
 def demonstrate(setup: Setup, model: DeepFM, kept: Path, target: Path) -> None:
     """Stage 2: let the chat model play the training environment, one training user an episode."""
     env, demos = setup.training_env(model), setup.config.demos
     env.rules = replace(env.rules, max_turns=min(demos.turns, env.rules.max_turns))
     users = setup.rng("demonstrations").permutation(setup.split.train_users)[: demos.episodes]
-    save_trajectories(target, ask_chat(setup, model, env, users, kept / "demos.jsonl"))
+    chat = chat_model(setup, model, target.with_name("transcript.jsonl"))
+    save_trajectories(target, ask_chat(setup, env, users, chat, kept / "demos.jsonl"))
+
+
+def chat_model(setup: Setup, model: DeepFM, transcript: Path) -> ChatModel:
+    """Return the chat model that the settings name; a live one leaves a transcript."""
+    chat = live_chat(setup.config.demos)
+    if chat is None:
+        return simulated_chat(setup, model)
+    return chat if isinstance(chat, Transcript) else Transcript(transcript, chat, "record")
 
 
 def deal(setup: Setup, shown: list[Trajectory], device: str) -> dict[str, Demonstrations]:
@@ -238,32 +221,14 @@ def evaluate(
             rows.append((name, kind, judge.score(agent, gap=True) | steps))
             advance(1)
     users = judge.users[: setup.config.demos.judged]
-    played = ask_chat(setup, model, judge.env, users, kept / "demonstrator.jsonl")
+    chat = chat_model(setup, model, target.with_name("transcript.jsonl"))
+    played = ask_chat(setup, judge.env, users, chat, kept / "demonstrator.jsonl")
     returns = np.array([trajectory.rews.sum() for trajectory in played])
     row = judge.row(returns, np.array([len(trajectory) for trajectory in played]))
     rows.append(("demonstrator", "demonstrator", row))
-    audits = {"learned from": actor.audit(shown), "for unseen users": actor.audit(played)}
+    audits = {"learned from": audit(shown), "for unseen users": audit(played)}
     payer, error = judge.env.source, None
     if isinstance(payer, JudgeSource):
         error = {"rmse": payer.rmse, "rmse_mean": payer.rmse_mean}
     found = {"rows": rows, "curves": curves, "demonstrations": audits, "judge": error}
     write_json(target, found)
-
-
-def ask_chat(
-    setup: Setup, model: DeepFM, env: BatchedRecEnv, users: IntArray, kept: Path
-) -> list[Trajectory]:
-    """Play one episode a user with the chat model, keeping each in ``kept`` as it is finished."""
-    catalogue = setup.problem.catalogue
-    done = load_trajectories(kept) if kept.is_file() else []
-    save_trajectories(kept, done)  # a line that was cut off is gone for good
-    with progress(len(users), "demonstrations") as advance:
-        advance(len(done))
-        for trajectory in actor.demonstrate(
-            env.source, env.rules, setup.start, users, chat_model(setup, model),
-            Grounder(catalogue.titles), seed=setup.seed, K=env.K, history=env.history, done=done,
-        ):  # fmt: skip
-            append_jsonl(kept, trajectory.to_json())
-            done.append(trajectory)
-            advance(1)
-    return done

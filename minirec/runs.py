@@ -35,6 +35,9 @@ TINY: dict[str, Any] = {
 }
 """Settings under which all five stages run in seconds: for tests and for ``minirec doctor``."""
 
+SAME_RESULT = ("hosts", "calls", "timeout")
+"""Settings of the demonstrations that say how to get them, not what they are."""
+
 PACKAGES = ("minirec", "torch", "numpy", "gymnasium", "pandas", "rapidfuzz")
 
 
@@ -192,15 +195,19 @@ def report(results: Results, folder: Path) -> None:
     write_json(folder / "figures.json", texts)
 
 
+def always_matters(setup: Setup) -> dict[str, Any]:
+    """Return what every stage of a seed depends on."""
+    return {
+        "seed": setup.seed, "data": setup.problem.digest(), "version": __version__,
+        "genres": setup.problem.catalogue.genres, "timed": setup.problem.log.times is not None,
+        "world": setup.config.to_json()["world"], "test share": setup.config.data.test_share,
+    }  # fmt: skip
+
+
 def run_seed(folder: RunFolder, setup: Setup, device: str) -> dict[str, Any]:
     """Run or resume all stages of one seed; return what its ``evaluation.json`` holds."""
     config, where = setup.config, f"seed-{setup.seed}"
-    settings = config.to_json()
-    always = {
-        "seed": setup.seed, "data": setup.problem.digest(), "version": __version__,
-        "genres": setup.problem.catalogue.genres, "timed": setup.problem.log.times is not None,
-        "world": settings["world"], "test share": config.data.test_share,
-    }  # fmt: skip
+    settings, always = config.to_json(), always_matters(setup)
 
     def stage(name: str, inputs: dict[str, Any], work: Work, *outputs: str) -> list[Path]:
         paths = [folder.path / where / output for output in outputs]
@@ -209,6 +216,7 @@ def run_seed(folder: RunFolder, setup: Setup, device: str) -> dict[str, Any]:
 
     rules, asked, judging = settings["rules"], settings["demos"], settings["evaluation"]
     judged_on = {"users": judging.pop("users"), "judged": asked.pop("judged")}
+    asked = {name: value for name, value in asked.items() if name not in SAME_RESULT}
     by, learner = {"rules": rules, "demos": asked}, settings["learner"]
     learned = {"rules": rules, "learner": learner, "device": device, "curves": judging}
 

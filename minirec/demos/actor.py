@@ -1,37 +1,44 @@
-"""The actor: a chat model plays the environment, and every step keeps what was said."""
+"""A chat model plays the environment, and every step keeps what was said."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from minirec._io import IntArray
-from minirec.demos.chat import ChatModel, Message
+from minirec._io import IntArray, UserError, in_order
+from minirec.demos.chat import ChatModel
 from minirec.demos.grounding import Grounder
-from minirec.demos.prompts import actor_prompt, correcting, parse_action
+from minirec.demos.memory import Memories
+from minirec.demos.prompts import Rated
+from minirec.demos.replies import ReplyError, parse_action, parse_field, parse_value
+from minirec.demos.roles import Asker, Roles, lessons, situation
 from minirec.world.env import RecEnv
 from minirec.world.histories import Histories
 from minirec.world.rules import QuitRules
 from minirec.world.sources import RewardSource
 from minirec.world.trajectory import Trajectory
 
-ATTEMPTS = 2  # the question, and one request to mend a reply that cannot be read
+REFLECTIONS, EXPERIENCES = 2, 4  # how many of each are recalled
 
 
 def demonstrate(
     source: RewardSource, rules: QuitRules, histories: Histories, users: Iterable[int] | IntArray,
     chat: ChatModel, grounder: Grounder, *, seed: int = 0, K: int = 10, history: str = "log",
-    log_items: int = 15, done: Iterable[Trajectory] = (),
+    log_items: int = 15, done: Iterable[Trajectory] = (), roles: Roles | None = None,
+    memories: Memories | None = None, batch: int = 16, calls: int = 1, block_recent: bool = True,
 ) -> Iterator[Trajectory]:  # fmt: skip
     """Let a chat model recommend to one user after another.
 
-    An episode depends on ``seed`` and its user alone, so order does not matter and a run that was
-    stopped goes on with the users that are not ``done``. Where the rules mask repeats, grounding
-    is kept from masked items. A reply that cannot be read is asked for once more; if that fails
-    too, the episode stops there with reason ``invalid`` and ``terminal`` False, as in BiLLP.
+    An episode depends on ``seed``, its user and what is remembered of earlier batches, so neither
+    the number of ``calls`` at a time nor a stop in between changes it: a stopped run goes on with
+    the users that are not ``done``. A reply that cannot be read is asked for once more; if that
+    fails too, the episode stops there with reason ``invalid``, as in BiLLP, and with ``no_reply``
+    where the call failed for good; ``terminal`` is False then. Other roles are done without.
 
     Args:
         source: Pays the rewards that the prompt shows.
@@ -45,82 +52,128 @@ def demonstrate(
         history: Whether observations start with the ``log`` or with ``none`` of it.
         log_items: How many logged items the prompt shows.
         done: Finished episodes; their users are skipped.
+        roles: Who speaks; None takes an actor that thinks before it acts.
+        memories: What is remembered; needed where ``roles`` reflect or judge.
+        batch: How many episodes start from the same memories.
+        calls: How many episodes are played at a time, each with one call at a time.
+        block_recent: Keep grounding from the items of the quit window too, where rules have one.
+            What rules mask is always kept from.
 
     Yields:
-        Trajectories; each step's info holds the raw ``reply``, the ``rejected`` reply before it
-        if there was one, the ``title`` read, ``how`` it was grounded, its ``score`` (0 to 100) and
-        whether it is ``literal``.
+        Trajectories in the order of ``users``; each step's info holds the raw ``reply``, the
+        ``rejected`` reply before it if there was one, the ``thought`` and ``title`` read, ``how``
+        it was grounded, its ``score`` (0 to 100), whether it is ``literal``, the ``cost`` so far
+        in the episode, and what other roles said and recalled.
+
+    Raises:
+        UserError: If memories are needed and there are none.
     """
+    roles = roles or Roles()
+    if roles.remember and memories is None:
+        raise UserError("roles that reflect or judge need memories; pass memories=Memories.of(...)")
     env = RecEnv(source, rules, histories, K=K, history=history)
-    finished = {trajectory.user for trajectory in done}
-    for user in users:
-        if int(user) not in finished:
-            yield _episode(env, int(user), chat, grounder, seed, log_items)
+    stage = _Stage(env, chat, grounder, roles, memories, seed, log_items, block_recent)
+    finished, order = {trajectory.user: trajectory for trajectory in done}, [int(u) for u in users]
+    size = batch if roles.remember else max(len(order), 1)
+    for first in range(0, len(order), size):
+        group = order[first : first + size]
+        fresh = [user for user in group if user not in finished]
+        for trajectory in in_order(stage.episode, fresh, calls):
+            if roles.remember:
+                finished[trajectory.user] = trajectory
+            yield trajectory
+        if memories is not None and roles.remember:
+            notes = [stage.lessons(finished[user]) for user in group]
+            memories.reflections.commit([note for pair in notes for note in pair[0]])
+            memories.experiences.commit([note for pair in notes for note in pair[1]])
 
 
-def audit(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
-    """Summarise demonstrations: how long, how inventive, how often unreadable.
+@dataclass(frozen=True)
+class _Stage:
+    """What all episodes share."""
 
-    Returns:
-        ``episodes``, ``steps``, ``mean_length``, ``mean_return`` (rating points),
-        ``invented_share`` (of the titles read, those not literally in the catalogue),
-        ``grounding`` (steps by kind), ``blocked`` (titles of the catalogue that were barred),
-        ``unreadable_replies``, ``invalid_episodes`` and ``repeats`` (steps that showed an item
-        again).
-    """
-    infos = [info for trajectory in trajectories for info in trajectory.infos]
-    invalid = sum(trajectory.reason == "invalid" for trajectory in trajectories)
-    steps, episodes = len(infos), len(trajectories)
-    return {
-        "episodes": episodes, "steps": steps,
-        "mean_length": steps / max(episodes, 1),
-        "mean_return": sum(float(t.rews.sum()) for t in trajectories) / max(episodes, 1),
-        "invented_share": sum(not info["literal"] for info in infos) / max(steps, 1),
-        "grounding": dict(sorted(Counter(info["how"] for info in infos).items())),
-        "blocked": sum(info["literal"] and info["how"] != "exact" for info in infos),
-        "unreadable_replies": sum("rejected" in info for info in infos) + ATTEMPTS * invalid,
-        "invalid_episodes": invalid,
-        "repeats": sum(len(t.acts) - len(np.unique(t.acts)) for t in trajectories),
-    }  # fmt: skip
+    env: RecEnv
+    chat: ChatModel
+    grounder: Grounder
+    roles: Roles
+    memories: Memories | None
+    seed: int
+    log_items: int
+    block_recent: bool
 
+    def known(self, user: int) -> list[Rated]:
+        """Return the titles and ratings of the user's log that a prompt shows."""
+        items, ratings = self.env.histories.of(user)
+        first = max(len(items) - self.log_items, 0)
+        pairs = zip(items[first:], ratings[first:], strict=True)
+        return [(self.grounder.titles[item], float(rating)) for item, rating in pairs]
 
-def _episode(
-    env: RecEnv, user: int, chat: ChatModel, grounder: Grounder, seed: int, log_items: int
-) -> Trajectory:
-    """Play one episode."""
-    obs, info = env.reset(options={"user": user})
-    titles, (logged, ratings) = grounder.titles, env.histories.of(user)
-    first = max(len(logged) - log_items, 0)
-    known = [(titles[i], float(r)) for i, r in zip(logged[first:], ratings[first:], strict=True)]
-    windows, infos, acts, rews = [obs], [], list[int](), list[float]()
-    terminal = truncated = False
-    while not (terminal or truncated):
-        episode = [(titles[item], reward) for item, reward in zip(acts, rews, strict=True)]
-        said = _ask(chat, actor_prompt(known, episode, env.rules), [seed, user, len(acts)])
-        if said is None:
-            break
-        blocked = np.flatnonzero(~info["action_mask"]).tolist()
-        found = grounder.ground(said["title"], blocked if len(blocked) < len(titles) else ())
-        obs, reward, terminal, truncated, info = env.step(found.item)
-        windows.append(obs)
-        acts.append(found.item)
-        rews.append(reward)
-        infos.append(said | {"how": found.how, "score": found.score, "literal": found.literal})
-    return Trajectory(
-        user, {name: np.stack([window[name] for window in windows]) for name in obs},
-        np.array(acts, np.int64), np.array(rews, np.float32), tuple(infos), terminal,
-        reason=info.get("reason", "invalid"),
-    )  # fmt: skip
+    def lessons(self, trajectory: Trajectory) -> Any:
+        """Return what to remember of an episode: reflections and experiences."""
+        history = [title for title, _ in self.known(trajectory.user)]
+        shown = [self.grounder.titles[item] for item in trajectory.acts]
+        rewards, quit = trajectory.rews.tolist(), trajectory.terminal
+        return lessons(trajectory.user, history, shown, rewards, trajectory.infos, quit)
 
+    def episode(self, user: int) -> Trajectory:
+        """Play one episode."""
+        env, titles = copy.copy(self.env), self.grounder.titles
+        obs, info = env.reset(options={"user": user})
+        asker = Asker(self.chat, self.roles, env.rules, (self.seed, user), self.known(user))
+        windows, infos, acts, rews = [obs], list[dict[str, Any]](), list[int](), list[float]()
+        terminal, truncated, reason = False, False, "invalid"
+        while not (terminal or truncated):
+            said = self.speak(asker, [(titles[i], r) for i, r in zip(acts, rews, strict=True)])
+            if "title" not in said:
+                reason = "no_reply" if "failed" in said else "invalid"
+                break
+            found = self.grounder.ground(said["title"], self.blocked(info["action_mask"], acts))
+            obs, reward, terminal, truncated, info = env.step(found.item)
+            windows.append(obs)
+            acts.append(found.item)
+            rews.append(reward)
+            infos.append(said | {"how": found.how, "score": found.score, "literal": found.literal})
+        if self.roles.reflect and infos:
+            played = [(titles[i], r) for i, r in zip(acts, rews, strict=True)]
+            text, _ = asker.ask("reflection", lambda r: parse_field(r, "reflection"), played)
+            infos[-1] |= {"reflection": text} if text else {}
+            infos[-1]["cost"] = dict(asker.cost)
+        return Trajectory(
+            user, {name: np.stack([window[name] for window in windows]) for name in obs},
+            np.array(acts, np.int64), np.array(rews, np.float32), tuple(infos), terminal,
+            reason=info.get("reason", reason),
+        )  # fmt: skip
 
-def _ask(chat: ChatModel, messages: list[Message], seeds: list[int]) -> dict[str, Any] | None:
-    """Ask until a title can be read, ``ATTEMPTS`` times at most; None if it never can."""
-    rejected: dict[str, Any] = {}
-    for attempt in range(ATTEMPTS):
-        seed = int(np.random.SeedSequence([*seeds, attempt]).generate_state(1)[0] >> 1)  # 31 bits
-        reply = chat.reply(messages, seed=seed)
-        title = parse_action(reply)
+    def blocked(self, mask: Any, acts: list[int]) -> list[int]:
+        """Return the items that grounding must not find; none where that would be all of them."""
+        rules = self.env.rules
+        window = rules.window if self.block_recent and rules.min_distance is not None else 0
+        blocked = {*np.flatnonzero(~mask).tolist(), *acts[max(len(acts) - window, 0) :]}
+        return sorted(blocked) if len(blocked) < len(mask) else []
+
+    def speak(self, asker: Asker, episode: list[Rated]) -> dict[str, Any]:
+        """Let the roles speak in turn; return what they said, with a ``title`` if all is well."""
+        roles, said = self.roles, dict[str, Any]()
+        first, plan, experiences = list[str](), "", list[tuple[str, int]]()
+        if roles.judge:
+            said["value"], _ = asker.ask("value", parse_value, episode)
+        if self.memories is not None and roles.remember:
+            seen = [title for title, _ in [*asker.history, *episode]]
+            of_people = situation([title for title, _ in asker.history])
+            notes = self.memories.reflections.recall(of_people, REFLECTIONS)
+            tried = self.memories.experiences.recall(situation(seen), EXPERIENCES)
+            first, experiences = [n.text for n in notes], [(n.text, n.sign) for n in tried]
+            said["recalled"] = [[note.user, note.text, note.sign] for note in (*notes, *tried)]
+        if roles.plan:
+            read, _ = asker.ask("plan", lambda r: parse_field(r, "plan"), episode,
+                                reflections=first)  # fmt: skip
+            plan, first = read or "", []
+            said["plan"] = read
+        title, spoken = asker.ask("action", parse_action, episode, reflections=first,
+                                  experiences=experiences, plan=plan)  # fmt: skip
+        said |= spoken | {"cost": dict(asker.cost)}
         if title is not None:
-            return {"reply": reply, "title": title} | rejected
-        messages, rejected = correcting(messages, reply), {"rejected": reply}
-    return None
+            said["title"] = title
+            with suppress(ReplyError):
+                said["thought"] = parse_field(said["reply"], "thought")
+        return said

@@ -2,32 +2,31 @@
 
 It stands in for a language model where none can run. It is given neither users nor item numbers:
 titles and ratings are parsed out of the prompt's text, the answer is text, and prompt, parser and
-grounding are those of a real model. Results name it *simulated*. Built in chapter 5.
+grounding are those of a real model. Results name it *simulated*. Built in chapters 5 and 6.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from minirec._io import FloatArray, IntArray, UserError, generator
-from minirec.demos.chat import Message
+from minirec.demos.chat import Message, Reply
 from minirec.demos.grounding import one_line
+from minirec.demos.simulated_text import Told, malformed, read_prompt, reflection, words, written
 
+MIDDLE = 3.0  # of the ratings, in rating points
 RIDGE = 1.0  # variance of what the factors leave unexplained over variance of the taste
 FAME_FROM_QUALITY = 0.5  # correlation of the two
-_LISTED = re.compile(r"^- (.+): (-?\d+(?:\.\d+)?) of 5$", re.MULTILINE)
 _YEAR = re.compile(r"\s*\(\d{4}\)$")
 _ROMAN = ("", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X")
 _DRESSED = ("{}, please", "{} (Deutsche Fassung)", "la saga {}", "{}: Definitive Edition", "My {}")
-_MALFORMED = (
-    "",
-    "Thought: Hard to say.\nAction: I would suggest {0}.",
-    "Thought: Either would do.\nAction: recommend[{0}] or recommend[{1}]",
-)
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,8 @@ class SimulatedDials:
         hallucination: How often the chosen title is written down wrongly, 0 to 1.
         format_error: How often a reply breaks the form that was asked for, 0 to 1.
         forgetting: How often a title listed in the prompt is overlooked, 0 to 1.
+        trust: How much it minds what its prompt tells it besides ratings, in rating points: by a
+            plan for the kinds it names, by reflections and experiences for each title.
 
     Raises:
         UserError: If a dial is out of range.
@@ -58,6 +59,7 @@ class SimulatedDials:
     hallucination: float = 0.82
     format_error: float = 0.02
     forgetting: float = 0.05
+    trust: float = 0.5
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -103,30 +105,67 @@ class SimulatedChat:
         self._appeal = self._quality + self.dials.popularity_bias * fame
         self._index = {one_line(title): item for item, title in enumerate(self.titles)}
 
-    def reply(self, messages: Sequence[Message], *, seed: int) -> str:
-        """Answer the prompt in the form that it asks for; deterministic per messages and seed."""
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return its name, a hash of all that it knows, and its dials."""
+        known = np.column_stack([self._vectors, self._quality, self._appeal]).round(5)
+        titles = "\n".join(self.titles).encode()
+        digest = hashlib.sha256(known.tobytes() + titles + str(self.seed).encode()).hexdigest()
+        return {"model": self.name, "digest": digest, "options": asdict(self.dials)}
+
+    def reply(
+        self, messages: Sequence[Message], *, seed: int, schema: dict[str, Any] | None = None
+    ) -> Reply:
+        """Answer in the role and form that are asked for; deterministic per messages and seed."""
         rng = np.random.default_rng([self.seed, seed])
-        asked = "\n".join(message["content"] for message in messages if message["role"] == "user")
-        listed = [(t, float(r)) for t, r in _LISTED.findall(asked) if t in self._index]
+        asked, told = read_prompt(messages)
+        listed = [(t, r) for t, r in asked.rated if t in self._index]
         items = np.array([self._index[title] for title, _ in listed], np.int64)
         ratings = np.array([rating for _, rating in listed])
-        item = self._choose(items, ratings, rng)
-        title = self.titles[item]
-        if rng.random() < self.dials.hallucination:
-            title = self._misremembered(title, rng)
+        fields = dict[str, str | int]()
+        if asked.field == "action":
+            item = self._choose(items, ratings, told, rng)
+            title = self.titles[item]
+            if rng.random() < self.dials.hallucination:
+                title = self._misremembered(title, rng)
+            liked = self.genres[items[ratings.argmax()] if len(items) else item]
+            if asked.think:
+                praise = " and ".join(liked) or "many things"
+                fields["thought"] = f"This person seems to like {praise}."
+            fields["action"] = title
+        elif asked.field == "plan":
+            fields["plan"] = self._plan(items, ratings)
+        elif asked.field == "value":
+            mean = float(np.mean([r for _, r in asked.session[-3:]] or [MIDDLE]))
+            fields["value"] = int(np.clip(np.rint(2 * (mean - MIDDLE)), -5, 5))
+        else:
+            fields["reflection"] = reflection(asked.session)
+        other = ""
         if rng.random() < self.dials.format_error:
             other = self.titles[rng.integers(len(self.titles))]
-            return _MALFORMED[rng.integers(len(_MALFORMED))].format(title, other)
-        liked = self.genres[items[ratings.argmax()] if len(items) else item]
-        thought = f"This person seems to like {' and '.join(liked) or 'many things'}."
-        return f"Thought: {thought}\nAction: recommend[{title}]"
+            text = malformed(fields, other, int(rng.integers(3)), schema is not None)
+        else:
+            text = written(fields, schema is not None)
+        read = sum(words(message["content"]) for message in messages)
+        return Reply(text, prompt_tokens=read, reply_tokens=words(text))
 
     def _half_known(self, truth: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Return ``truth`` with noise in proportion to the spread of each of its columns."""
         noise = self.dials.knowledge_noise * truth.std(0) * rng.normal(size=truth.shape)
         return np.asarray(truth + noise)
 
-    def _choose(self, items: IntArray, ratings: FloatArray, rng: np.random.Generator) -> int:
+    def _plan(self, items: IntArray, ratings: FloatArray) -> str:
+        """Name the two genres that were rated best, each mean drawn to the middle by one rating."""
+        found = defaultdict[str, list[float]](list)
+        for item, rating in zip(items, ratings, strict=True):
+            for genre in self.genres[item]:
+                found[genre].append(float(rating) - MIDDLE)
+        best = sorted(found, key=lambda g: (-sum(found[g]) / (1 + len(found[g])), g))[:2]
+        return f"More {' and '.join(best) or 'of everything'}, since these were rated best so far."
+
+    def _choose(
+        self, items: IntArray, ratings: FloatArray, told: Told, rng: np.random.Generator
+    ) -> int:
         """Draw a title from the softmax of its expected ratings, leaving out the listed ones.
 
         The taste is the posterior mean under a normal prior: ridge regression of the ratings, less
@@ -138,11 +177,22 @@ class SimulatedChat:
             gram = seen.T @ seen + RIDGE * np.eye(seen.shape[1])
             taste = np.linalg.solve(gram, seen.T @ (ratings - self._quality[items]))
             score = score + self._vectors @ taste
+        if told.titles or told.plan:
+            score = score + self.dials.trust * self._hearsay(told)
         score = score + self.dials.temperature * rng.gumbel(size=len(score))
         remembered = items[rng.random(len(items)) >= self.dials.forgetting]
         if len(np.unique(remembered)) < len(score):
             score[remembered] = -np.inf
         return int(score.argmax())
+
+    def _hearsay(self, told: Told) -> FloatArray:
+        """Return what the prompt says of each item besides ratings, shape (N,), -1 to 1 or so."""
+        heard = np.zeros(len(self.titles))
+        for title, sign in told.titles:
+            if title in self._index:
+                heard[self._index[title]] += sign
+        planned = [any(genre in told.plan for genre in genres) for genres in self.genres]
+        return np.asarray(np.clip(heard, -2, 2) + planned)
 
     def _misremembered(self, title: str, rng: np.random.Generator) -> str:
         """Write a title wrongly: a sequel, another subtitle, another word, or dressed up."""

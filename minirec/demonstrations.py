@@ -1,0 +1,93 @@
+"""From the settings to demonstrations: which chat model, which roles, and one file that grows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from minirec._io import IntArray, append_jsonl, progress, write_jsonl
+from minirec.config import DemosConfig
+from minirec.demos import actor
+from minirec.demos.chat import ChatModel
+from minirec.demos.grounding import Grounder
+from minirec.demos.memory import Memories
+from minirec.demos.roles import roles_named
+from minirec.demos.simulated import SimulatedChat, SimulatedDials
+from minirec.demos.transcript import BUNDLED, Transcript
+from minirec.demos.vectors import NgramVectors
+from minirec.problem import Setup
+from minirec.world.batched import BatchedRecEnv
+from minirec.world.deepfm import DeepFM, DeepFMSource
+from minirec.world.trajectory import Trajectory, load_trajectories, save_trajectories
+
+
+def live_chat(demos: DemosConfig) -> ChatModel | None:
+    """Return the chat model that the settings name; None for the simulated one.
+
+    Raises:
+        UserError: If it cannot be asked; the message says how to mend it.
+    """
+    kind, _, name = demos.chat.partition(":")
+    chat: ChatModel | None = None
+    if kind == "ollama":
+        from minirec.demos.ollama import OllamaChat
+
+        hosts = demos.hosts.split(",") if demos.hosts else None
+        chat = OllamaChat(name, hosts=hosts, timeout=demos.timeout)
+    elif kind == "openai":
+        from minirec.demos.openai import OpenAIChat
+
+        chat = OpenAIChat(name, base_url=demos.hosts, timeout=demos.timeout)
+    elif kind == "transcript":
+        chat = Transcript(BUNDLED if name == "bundled" else name)
+    if chat is not None:
+        _ = chat.settings  # is there a server, and has it the model?
+    return chat
+
+
+def simulated_chat(setup: Setup, model: DeepFM) -> SimulatedChat:
+    """Return the simulated chat model with the dials of the settings.
+
+    It knows the items' truth in the small world, and on real data item vectors fitted on the
+    training half, in both cases through noise; never a user's truth.
+    """
+    demos, catalogue, truth = setup.config.demos, setup.problem.catalogue, setup.problem.truth
+    if truth is not None:
+        vectors, quality = truth.item_factors, truth.quality
+    else:
+        fitted = DeepFMSource(model, setup.split.train).item_vectors()
+        vectors, quality = fitted[:, :-1], fitted[:, -1]
+    dials = SimulatedDials(
+        knowledge_noise=demos.knowledge_noise, hallucination=demos.hallucination,
+        popularity_bias=demos.popularity_bias, format_error=demos.format_error,
+    )  # fmt: skip
+    known = catalogue.titles, catalogue.genres, vectors, quality
+    return SimulatedChat(*known, dials, seed=setup.seed)
+
+
+def ask_chat(
+    setup: Setup, env: BatchedRecEnv, users: IntArray, chat: ChatModel, kept: Path
+) -> list[Trajectory]:
+    """Play one episode a user with the chat model, keeping each in ``kept`` as it is finished.
+
+    Beside ``kept``, ``memory.jsonl`` gets what was remembered and forgotten, if anything was.
+    """
+    demos, roles = setup.config.demos, roles_named(setup.config.demos.roles)
+    done = load_trajectories(kept) if kept.is_file() else []
+    save_trajectories(kept, done)  # a line that was cut off is gone for good
+    memories = Memories.of(NgramVectors())
+    grounder = Grounder(setup.problem.catalogue.titles)
+    with progress(len(users), "demonstrations") as advance:
+        advance(len(done))
+        for trajectory in actor.demonstrate(
+            env.source, env.rules, setup.start, users, chat, grounder, seed=setup.seed, K=env.K,
+            history=env.history, done=done, roles=roles, memories=memories,
+            calls=1 if isinstance(chat, SimulatedChat) else demos.calls,
+        ):  # fmt: skip
+            append_jsonl(kept, trajectory.to_json())
+            done.append(trajectory)
+            advance(1, chat.progress() if isinstance(chat, Transcript) else "")
+    if roles.remember:
+        rows = [("reflections", row) for row in memories.reflections.log]
+        rows += [("experiences", row) for row in memories.experiences.log]
+        write_jsonl(kept.with_name("memory.jsonl"), ({"memory": name, **row} for name, row in rows))
+    return done
