@@ -3,10 +3,10 @@
     python benchmarks/ladder.py          # needs no data
 
 The simulated model recommends to 100 users of the small world, paid by the truth, in seven ways:
-the four rungs of ``minirec.demos.roles``, and the highest rung without its planner, its critic or its
-reflector. It does so with three dials of knowledge and five seeds, which vary the users and what the
-model knows. The result is ``book/_results/ladder.json``: for each seed Len [items], R_each and
-R_traj [rating points], and calls and tokens an episode.
+the four rungs of ``minirec.demos.roles``, and the highest one without its planner, its critic or
+its reflector. It does so with three dials of knowledge and five seeds, which vary the users and
+what the model knows. The result is ``book/_results/ladder.json``: for each seed Len [items],
+R_each and R_traj [rating points], and calls and tokens an episode.
 
 With a simulated model this shows that information passes through each role, not what a language
 model makes of it.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ def main() -> int:
                 for seed in experiment.seeds:
                     setup = prepare(problem_of(SMALL), config, seed)
                     name = f"{knowledge}, {way}, {seed}"
-                    work = (lambda s=setup, n=noise, r=roles: study(s, n, r, episodes))
+                    work = partial(study, setup, noise, roles, episodes)
                     found.append(experiment.part(name, work) | {"seed": seed})
                     advance(1)
                 row = {"knowledge": knowledge, "noise": noise, "way": way, "roles": asdict(roles)}
