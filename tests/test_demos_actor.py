@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minirec._io import generator
+from minirec._io import UserError, generator
 from minirec.data.smallworld import SmallWorld, small_world
-from minirec.demos.actor import audit, demonstrate
-from minirec.demos.chat import Message
+from minirec.demos.actor import demonstrate
+from minirec.demos.audit import audit
+from minirec.demos.chat import ChatError, Message, Reply
 from minirec.demos.grounding import Grounder
+from minirec.demos.memory import Memories
+from minirec.demos.roles import RUNGS, lessons
 from minirec.demos.simulated import SimulatedChat, SimulatedDials
+from minirec.demos.vectors import NgramVectors
 from minirec.world.batched import BatchedRecEnv
 from minirec.world.histories import Histories
 from minirec.world.rules import RULES, QuitRules
@@ -67,14 +71,17 @@ def sample(seed: int, size: int) -> list[int]:
 class Scripted:
     """Gives the replies of a script in turn and keeps the prompts."""
 
-    name = "scripted"
+    name, settings = "scripted", {"model": "scripted"}
 
     def __init__(self, *script: str) -> None:
         self.script, self.asked = list(script), list[Sequence[Message]]()
 
-    def reply(self, messages: Sequence[Message], *, seed: int) -> str:
+    def reply(self, messages: Sequence[Message], *, seed: int, schema: Any = None) -> Reply:
         self.asked.append(messages)
-        return self.script[(len(self.asked) - 1) % len(self.script)]
+        text = self.script[(len(self.asked) - 1) % len(self.script)]
+        if text == "fail":
+            raise ChatError("timeout", 4)
+        return Reply(text, prompt_tokens=10, reply_tokens=3)
 
 
 def same(left: Trajectory, right: Trajectory) -> bool:
@@ -92,7 +99,8 @@ def same(left: Trajectory, right: Trajectory) -> bool:
 @pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize("preset", ["no_repeat", "ilrec"])
 def test_default_dials_lie_in_the_recorded_range(number: int, preset: str) -> None:
-    summary = audit(play(small_world(number), sample(0, 250), preset=preset))
+    played = play(small_world(number), sample(0, 250), preset=preset, block_recent=False)
+    summary = audit(played)  # the recorded runs had no block list
     assert 0.36 <= summary["invented_share"] <= 0.82
     assert 3.5 <= summary["mean_length"] <= 17
     assert (summary["repeats"] == 0) == (preset == "no_repeat")
@@ -218,6 +226,84 @@ def test_a_reply_that_stays_unreadable_ends_the_episode(world: SmallWorld) -> No
     summary = audit(played)
     assert (summary["invalid_episodes"], summary["unreadable_replies"]) == (3, 6)
     assert summary["steps"] == 2
+
+
+def test_a_call_that_failed_for_good_ends_the_episode(world: SmallWorld) -> None:
+    lenient = replace(RULES["no_repeat"], min_reward=0)
+    title = f"Action: recommend[{world.catalogue.titles[0]}]"
+    played = play(world, [7], Scripted(title, "fail"), rules=lenient)
+    played += play(world, [8], Scripted("Hm.", "fail"), rules=lenient)
+    assert [(len(t), t.reason, t.terminal) for t in played] == [
+        (1, "no_reply", False),
+        (0, "no_reply", False),
+    ]
+
+
+@pytest.mark.parametrize("rung", list(RUNGS))
+def test_neither_calls_at_a_time_nor_a_stop_change_what_is_demonstrated(
+    world: SmallWorld, rung: str
+) -> None:
+    users, options = sample(6, 20), {"roles": RUNGS[rung], "batch": 6}
+    options["rules"] = replace(RULES["no_repeat"], max_turns=5)
+    memories = [Memories.of(NgramVectors()) for _ in range(3)]
+    whole = play(world, users, memories=memories[0], **options)
+    at_once = play(world, users, memories=memories[1], calls=8, **options)
+    assert all(same(a, b) for a, b in zip(whole, at_once, strict=True))
+    rest = play(world, users, memories=memories[2], done=whole[:9], **options)
+    assert all(same(a, b) for a, b in zip(whole[9:], rest, strict=True))
+    logs = [(m.reflections.log, m.experiences.log) for m in memories]
+    assert logs[0] == logs[1] == logs[2]
+    assert bool(logs[0][0]) == RUNGS[rung].reflect and bool(logs[0][1]) == RUNGS[rung].judge
+
+
+def test_roles_ask_what_they_must_and_do_without_what_cannot_be_read(world: SmallWorld) -> None:
+    action = f"Action: recommend[{world.catalogue.titles[0]}]"
+    script = ("Value: 2", "Plan: trains.", action, "Reflection: trains were loved.")
+    once = replace(RULES["no_repeat"], min_reward=0, max_turns=1)
+    chat, options = Scripted(*script), {"roles": RUNGS["billp"], "rules": once}
+    memories = Memories.of(NgramVectors())
+    (played,) = play(world, [7], chat, memories=memories, **options)
+    (info,) = played.infos
+    assert (info["value"], info["plan"]) == (2, "trains.")
+    assert info["reflection"] == "trains were loved." and "trains." in chat.asked[2][1]["content"]
+    assert info["cost"] == {"calls": 4, "prompt_tokens": 40, "reply_tokens": 12}
+    (note,) = memories.experiences.notes
+    shown = world.catalogue.titles[played.acts[0]]
+    assert note.text == shown and note.sign == (1 if played.rews[0] - 3 >= 2 else -1)
+    play(world, [8], later := Scripted(*script), memories=memories, **options)
+    assert "* trains were loved." in later.asked[1][1]["content"]
+    assert f"[{shown}]" in later.asked[2][1]["content"]
+    mute = Scripted("?", "?", "fail", action, "fail")
+    (played,) = play(world, [7], mute, memories=Memories.of(NgramVectors()), **options)
+    assert len(played) == 1 and played.infos[0]["value"] is None and not played.infos[0]["plan"]
+
+
+def test_roles_that_remember_need_memories(world: SmallWorld) -> None:
+    with pytest.raises(UserError, match="need memories"):
+        play(world, [7], Scripted("?"), roles=RUNGS["reflect"])
+
+
+def test_a_quit_is_remembered_as_bad_whatever_it_earned() -> None:
+    infos = [{"value": -5}, {"value": -5}]
+    for quit, signs in ((True, [1, -1]), (False, [1, 1])):
+        _, notes = lessons(3, ["old"], ["a", "b"], [4.0, 5.0], infos, quit)
+        assert [note.sign for note in notes] == signs
+    assert [note.situation for note in notes] == ["old", "old; a"]
+    _, notes = lessons(3, [], ["a", "b"], [4.0, 3.0], [{"value": 2}, {"value": 1}], False)
+    assert [note.sign for note in notes] == [-1, -1]  # 1 + 0.5 - 2 and 0 - 1
+    _, notes = lessons(3, [], ["a", "b"], [4.0, 3.0], [{"value": None}, {"value": 0}], False)
+    assert [note.text for note in notes] == ["b"]
+
+
+def test_recent_items_are_kept_from_grounding_where_the_rules_have_a_window(
+    world: SmallWorld,
+) -> None:
+    chat = Scripted(f"Action: recommend[{world.catalogue.titles[0]}]")
+    lenient = replace(RULES["ilrec"], min_reward=0, max_turns=12, min_distance=1e-9)
+    (kept,) = play(world, [7], chat, "ilrec", rules=lenient)
+    assert len(kept) == 12 and all(len({*kept.acts[t : t + 5]}) == 5 for t in range(8))
+    (left,) = play(world, [7], chat, "ilrec", rules=lenient, block_recent=False)
+    assert left.acts.tolist() == [0, 0] and left.reason == "distance"
 
 
 def test_blocked_titles_are_replaced_and_counted(world: SmallWorld) -> None:

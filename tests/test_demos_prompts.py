@@ -1,63 +1,26 @@
-"""Prompts say what they must; replies are read tolerantly, but never guessed."""
+"""Prompts say what they must, and no more."""
 
 from __future__ import annotations
 
 import pytest
 
-from minirec.demos.prompts import FORM, actor_prompt, correcting, parse_action, rules_in_words
+from minirec.demos.prompts import (
+    FIELDS,
+    actor_prompt,
+    correcting,
+    form,
+    prompt,
+    rules_in_words,
+    schema,
+)
 from minirec.world.rules import RULES
-
-AWKWARD = [
-    "Silver Harbor",
-    "Kite: The Last Wish",
-    "'burbs, The (1989)",
-    "Relic [Gold Cut]",
-    "5 of 5",
-]
-
-
-@pytest.mark.parametrize("title", AWKWARD)
-def test_what_the_form_asks_for_is_read_back(title: str) -> None:
-    assert parse_action(FORM.replace("TITLE", title)) == title
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "recommend[Silver Harbor]",
-        "ACTION:  Recommend [ Silver   Harbor ]  ",
-        "**Action:** recommend[**Silver Harbor**]",
-        'Thought: not recommend[Kite].\nAction 3: recommend["Silver Harbor"]\nObservation: 4.0',
-        "<think>recommend[Kite]? No.</think>Action: recommend[Silver Harbor]",
-        "Action: recommend[Silver Harbor]\nAction: recommend[Silver Harbor]",
-    ],
-)
-def test_forgiven(reply: str) -> None:
-    assert parse_action(reply) == "Silver Harbor"
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "",
-        "Silver Harbor",
-        "Action: Silver Harbor",
-        "Action: recommend[Silver Harbor",
-        "Action: recommend[ ]",
-        FORM,
-        "Action: recommend[Silver Harbor] or recommend[Kite]",
-        "<think>recommend[Silver Harbor]",
-    ],
-)
-def test_not_forgiven(reply: str) -> None:
-    assert parse_action(reply) is None
 
 
 def test_prompt_shows_history_episode_and_rules_in_order() -> None:
     history, episode = [("Kite", 4), ("Rune", 1.5)], [("Saddle", 3.26)]
     system, user = actor_prompt(history, episode, RULES["no_repeat"])
     assert [system["role"], user["role"]] == ["system", "user"]
-    assert "less than 2." in system["content"] and FORM in system["content"]
+    assert "less than 2." in system["content"] and form("action", think=True) in system["content"]
     places = [user["content"].index(s) for s in ("Kite: 4.0", "Rune: 1.5", "Saddle: 3.3 of 5")]
     assert places == sorted(places)
 
@@ -75,7 +38,29 @@ def test_rules_in_words_differ_between_presets() -> None:
 
 def test_correction_keeps_the_question_and_the_bad_reply() -> None:
     messages = actor_prompt([], [])
-    longer = correcting(messages, "Hm.")
+    longer = correcting(messages, "Hm.", "action", form("action", think=True))
     assert longer[:2] == messages
     assert longer[2] == {"role": "assistant", "content": "Hm."}
-    assert longer[3]["role"] == "user" and FORM in longer[3]["content"]
+    assert longer[3]["role"] == "user" and form("action", think=True) in longer[3]["content"]
+
+
+@pytest.mark.parametrize("field", ["action", "plan", "value", "reflection"])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_every_role_is_told_its_form_and_only_what_it_may_know(field: str, as_json: bool) -> None:
+    asked = prompt(field, [("Kite", 4.0)], [], RULES["ilrec"], json=as_json)
+    assert form(field, json=as_json) in asked[0]["content"]
+    others = {name for name in FIELDS if name != field}
+    assert not any(FIELDS[name] in asked[0]["content"] for name in others)
+    assert asked[1]["content"].count(":\n") == 2  # what was rated, what was recommended
+
+
+def test_memories_and_plan_have_sections_of_their_own() -> None:
+    known = {"reflections": ["One.\nTwo."], "experiences": [("Kite", 1), ("Rune", -1)]}
+    text = prompt("action", [], [], RULES["ilrec"], plan="More ghosts.", **known)[1]["content"]
+    for line in ("* One. Two.", "+ [Kite]", "- [Rune]", "The plan:\nMore ghosts."):
+        assert line in text
+
+
+def test_schemas_ask_for_all_fields_and_whole_values() -> None:
+    assert schema("action", think=True)["required"] == ["thought", "action"]
+    assert schema("value")["properties"]["value"]["type"] == "integer"

@@ -134,7 +134,7 @@ class SimulatedChat:
                 fields["thought"] = f"This person seems to like {praise}."
             fields["action"] = title
         elif asked.field == "plan":
-            fields["plan"] = self._plan(items, ratings)
+            fields["plan"] = self._plan(items, ratings, told)
         elif asked.field == "value":
             mean = float(np.mean([r for _, r in asked.session[-3:]] or [MIDDLE]))
             fields["value"] = int(np.clip(np.rint(2 * (mean - MIDDLE)), -5, 5))
@@ -154,12 +154,17 @@ class SimulatedChat:
         noise = self.dials.knowledge_noise * truth.std(0) * rng.normal(size=truth.shape)
         return np.asarray(truth + noise)
 
-    def _plan(self, items: IntArray, ratings: FloatArray) -> str:
-        """Name the two genres that were rated best, each mean drawn to the middle by one rating."""
+    def _plan(self, items: IntArray, ratings: FloatArray, told: Told) -> str:
+        """Name the two genres that were rated best, each mean drawn to the middle by one rating.
+
+        A good or bad word on a title counts like a rating that is ``trust`` from the middle.
+        """
         found = defaultdict[str, list[float]](list)
-        for item, rating in zip(items, ratings, strict=True):
+        rated = list(zip(items.tolist(), (ratings - MIDDLE).tolist(), strict=True))
+        heard = [(self._index[t], self.dials.trust * s) for t, s in told.titles if t in self._index]
+        for item, above in rated + heard:
             for genre in self.genres[item]:
-                found[genre].append(float(rating) - MIDDLE)
+                found[genre].append(above)
         best = sorted(found, key=lambda g: (-sum(found[g]) / (1 + len(found[g])), g))[:2]
         return f"More {' and '.join(best) or 'of everything'}, since these were rated best so far."
 
