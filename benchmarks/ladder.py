@@ -25,6 +25,7 @@ from domains import SMALL, Experiment, problem_of, settings_of
 from minirec._io import UserError, progress
 from minirec.config import DemosConfig
 from minirec.demos.actor import demonstrate
+from minirec.demos.audit import audit
 from minirec.demos.grounding import Grounder
 from minirec.demos.memory import Memories
 from minirec.demos.roles import RUNGS, Roles
@@ -67,8 +68,7 @@ def study(setup: Setup, noise: float, roles: Roles, episodes: int) -> dict[str, 
         seed=setup.seed, roles=roles, memories=Memories.of(NgramVectors()),
     ))  # fmt: skip
     steps, paid = sum(map(len, played)), sum(float(t.rews.sum()) for t in played)
-    costs = [t.infos[-1]["cost"] for t in played if t.infos]
-    spent = {key: sum(cost[key] for cost in costs) / len(played) for key in costs[0]}
+    spent = audit(played)["cost"]
     lengths = {"length": steps / len(played), "r_each": paid / steps, "r_traj": paid / len(played)}
     return lengths | spent | {"failures": float(np.mean([t.reason == "invalid" for t in played]))}
 

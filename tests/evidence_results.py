@@ -72,3 +72,15 @@ def made_up(seeds: int = 5, *, noise: float = 0.05, **means: tuple[str, float, f
         "methods": methods,
         "curves": curves,
     }
+
+
+def audited(**changed):
+    """Return a made-up audit of demonstrations: a quarter of the titles invented."""
+    shares = {"invented_share": 0.25, "top10_share": 0.5, "coherence": 0.4, "popularity": 0.6}
+    counts = ("steps", "episodes", "blocked", "unreadable_replies", "repeats", "window_repeats",
+              "repeat_quits", "distinct_items", "effective_items", "genres_an_episode")  # fmt: skip
+    return dict.fromkeys(counts, 8) | shares | {
+        "mean_length": 2.0, "r_each": 4.0, "r_traj": 8.0, "coherence_by_chance": 0.3,
+        "ends": {"low_reward": 0.75, "max_turn": 0.25}, "grounding": {"exact": 6, "vector": 2},
+        "score_by_kind": {"exact": 100.0}, "cost": {"calls": 3.0},
+    } | changed  # fmt: skip

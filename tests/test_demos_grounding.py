@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
-from minirec._io import UserError
+from minirec._io import FloatArray, UserError
 from minirec.demos.grounding import Grounder, normalise
 
 TITLES = [
@@ -91,3 +93,54 @@ def test_nearest_are_sorted_and_lead_with_the_grounding(grounder: Grounder) -> N
 def test_normalising_twice_changes_nothing() -> None:
     for title in [*TITLES, "The A", "!!!", "千と千尋"]:
         assert normalise(normalise(title)) == normalise(title) != ""
+
+
+class Letters:
+    """Text vectors that anyone can count: how often each letter comes."""
+
+    name = "letters"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def vectors(self, texts: Sequence[str]) -> FloatArray:
+        self.asked += len(texts)
+        letters = "abcdefghijklmnopqrstuvwxyz"
+        rows = np.array([[float(text.casefold().count(a)) for a in letters] for text in texts])
+        return np.float32(rows / np.maximum(1e-9, np.linalg.norm(rows, axis=1, keepdims=True)))
+
+
+def test_the_vector_rung_equals_brute_force() -> None:
+    rng, by_vector = np.random.default_rng(1), Grounder(TITLES, Letters(), fuzzy_from=101)
+    for _ in range(200):
+        blocked = rng.choice(len(TITLES), rng.integers(len(TITLES)), replace=False).tolist()
+        text = "".join(rng.choice(list("abcdehilnorst "), 12))
+        found = by_vector.ground(text, blocked)
+        cosines = (Letters().vectors(TITLES) @ Letters().vectors([text])[0]).round(5)
+        free = [item for item in range(len(TITLES)) if item not in blocked]
+        assert found.item == max(free, key=lambda item: (cosines[item], -item))
+        assert (found.how, found.literal) == ("vector", False)
+        assert found.score == pytest.approx(100 * cosines[found.item], abs=0.01)
+    with pytest.raises(UserError, match="all 11 titles are blocked"):
+        by_vector.ground("x", range(len(TITLES)))
+
+
+def test_the_rungs_come_in_order() -> None:
+    letters = Letters()
+    ladder, plain = Grounder(TITLES, letters, fuzzy_from=80), Grounder(TITLES)
+    for text in ("Silver Harbor", "silver harbor", "Silver Harbour"):
+        assert ladder.ground(text) == plain.ground(text)
+    assert letters.asked == 0  # no rung is climbed in vain
+    assert plain.ground("Rosy Crypts of Ash").how == "fuzzy"
+    assert ladder.ground("tarmrakdet").how == "vector"
+    assert ladder.ground("Dark Matter", {9, 10}).literal
+    ladder.ground("xyz")
+    assert letters.asked == len(TITLES) + 3
+
+
+@pytest.mark.parametrize("fuzzy_from", [0, 60, 80, 101])
+def test_a_fuzzy_score_decides_the_rung(fuzzy_from: float, grounder: Grounder) -> None:
+    ladder = Grounder(TITLES, Letters(), fuzzy_from)
+    for text in ("Silver Harbour", "Ashen Crypt IV", "Dark Horse", "q"):
+        fuzzy, found = grounder.ground(text), ladder.ground(text)
+        assert found == fuzzy if fuzzy.score >= fuzzy_from else found.how == "vector"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evidence_results import LEARNERS, made_up
+from evidence_results import LEARNERS, audited, made_up
 from minirec._io import UserError
 from minirec.evidence import plots
 from minirec.evidence.tables import METHODS
@@ -103,6 +103,25 @@ def test_missing_rows_are_no_error():
 def test_nothing_to_draw_is_refused(draw):
     with pytest.raises(UserError, match="the results hold no"):
         draw({"methods": [], "curves": [], "seeds": [0]})
+
+
+def test_the_audits_of_several_sources_stand_side_by_side(tmp_path):
+    sources = {"recorded": audited(), "simulated": audited(coherence=None, popularity=None)}
+    figure, alt, caption = plots.audit_figure(sources)
+    assert len(caption) >= 60 and figure.get_figwidth() == plots.WIDTH and len(figure.axes) == 5
+    for axes in figure.axes:
+        assert not axes.get_title() and "[" in axes.get_xlabel()
+    assert "recorded invents 25 % of its titles and gives 50 %" in alt
+    assert "40 % of its thoughts fit the item, 30 % by chance. simulated" in alt
+    top = figure.axes[2]
+    assert [label.get_text() for label in top.get_yticklabels()] == list(sources)
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [75, 75, 25, 25]
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+        plots.save_figure(plots.audit_figure(sources)[0], path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    with pytest.raises(UserError, match="no audit to draw"):
+        plots.audit_figure({})
 
 
 def test_importing_evidence_loads_neither_matplotlib_nor_torch():

@@ -10,9 +10,19 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from evidence_results import made_up
+from evidence_results import audited, made_up
 from minirec._io import UserError
-from minirec.evidence.tables import COLUMNS, METHODS, OURS, PLAIN, compare, results_table
+from minirec.demos.audit import audit
+from minirec.evidence.tables import (
+    AUDIT,
+    COLUMNS,
+    METHODS,
+    OURS,
+    PLAIN,
+    audit_table,
+    compare,
+    results_table,
+)  # fmt: skip
 
 
 def notes(results) -> str:
@@ -169,3 +179,25 @@ def test_a_seed_that_never_gets_to_half_is_counted():
     assert "IL-Rec in 2, A2C without demonstrations in 1 of 2 seeds." in notes(results)
     results["curves"] = []
     assert "Half of" not in notes(results)
+
+
+def test_an_audit_has_one_column_a_source_and_says_what_it_counts():
+    sources = {"recorded": audited(), "other": audited(grounding={}, cost={}, coherence=None)}
+    report = audit_table(sources)
+    rows = {row[0]: row[1:] for row in report.rows}
+    assert report.headings == ("quantity", *sources) and report.data == sources
+    assert rows["grounded: vector [%]"] == ("25.0", "-")
+    assert rows["ended: low reward [% of episodes]"] == ("75.0", "75.0")
+    assert rows["thoughts that name a genre of the item [%]"] == ("40.0", "-")
+    assert rows["calls an episode"] == ("3.0", "-")
+    assert report.markdown().startswith("| quantity") and "by chance" not in rows
+    gone = audit_table({"bare": audited(popularity=None)})
+    assert not [row for row in gone.rows if "popularity" in row[0]]
+    with pytest.raises(UserError, match="no audit to show"):
+        audit_table({})
+
+
+def test_every_number_of_an_audit_is_in_the_table():
+    told_otherwise = {"mean_return", "distinct_share", "invalid_episodes"}
+    assert set(audit([])) == set(AUDIT) | told_otherwise
+    assert audit_table({"nothing": audit([])}).rows

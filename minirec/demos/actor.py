@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -62,8 +63,8 @@ def demonstrate(
     Yields:
         Trajectories in the order of ``users``; each step's info holds the raw ``reply``, the
         ``rejected`` reply before it if there was one, the ``thought`` and ``title`` read, ``how``
-        it was grounded, its ``score`` (0 to 100), whether it is ``literal``, the ``cost`` so far
-        in the episode, and what other roles said and recalled.
+        it was grounded, its ``score`` (0 to 100), whether it is ``literal``, its ``cost`` in calls
+        and tokens, and what other roles said and recalled.
 
     Raises:
         UserError: If memories are needed and there are none.
@@ -137,7 +138,7 @@ class _Stage:
             played = [(titles[i], r) for i, r in zip(acts, rews, strict=True)]
             text, _ = asker.ask("reflection", lambda r: parse_field(r, "reflection"), played)
             infos[-1] |= {"reflection": text} if text else {}
-            infos[-1]["cost"] = dict(asker.cost)
+            infos[-1]["cost"] = dict(Counter(infos[-1]["cost"]) + asker.spent())
         return Trajectory(
             user, {name: np.stack([window[name] for window in windows]) for name in obs},
             np.array(acts, np.int64), np.array(rews, np.float32), tuple(infos), terminal,
@@ -171,7 +172,7 @@ class _Stage:
             said["plan"] = read
         title, spoken = asker.ask("action", parse_action, episode, reflections=first,
                                   experiences=experiences, plan=plan)  # fmt: skip
-        said |= spoken | {"cost": dict(asker.cost)}
+        said |= spoken | {"cost": dict(asker.spent())}
         if title is not None:
             said["title"] = title
             with suppress(ReplyError):

@@ -80,7 +80,7 @@ class Asker:
         rules: When the person quits.
         seeds: Of the run and of the user.
         history: What the person rated before the episode.
-        cost: ``calls``, ``prompt_tokens`` and ``reply_tokens`` so far.
+        cost: ``calls``, ``prompt_tokens`` and ``reply_tokens`` since it was last :meth:`spent`.
     """
 
     chat: ChatModel
@@ -126,6 +126,11 @@ class Asker:
                 messages = correcting(messages, reply.text, name, form(name, think, json))
                 said = {"rejected": reply.text}
         return None, said
+
+    def spent(self) -> Counter[str]:
+        """Return the cost since the last time, and count anew."""
+        spent, self.cost = self.cost, Counter()
+        return spent
 
 
 def situation(titles: Sequence[str]) -> str:

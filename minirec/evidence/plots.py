@@ -1,4 +1,4 @@
-"""The three figures of a run; the only module that imports matplotlib.
+"""The three figures of a run and that of an audit; the only module that imports matplotlib.
 
 Figures are built with matplotlib's object interface, so they need no display. Each function
 returns the figure, an alt text that states what the data show, and a caption that says what is
@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from minirec._io import FloatArray, UserError, atomic
 from minirec.evidence.metrics import steps_to_reach
 from minirec.evidence.statistics import half_width, t_interval
-from minirec.evidence.tables import OURS, Results, method_names, per_seed, shown_name
+from minirec.evidence.tables import OURS, Results, method_names, per_seed, shown_name, with_shares
 
 Drawn = tuple[Figure, str, str]
 """A figure, its alt text, its caption."""
@@ -56,6 +56,13 @@ METHOD_STYLE = {
     "feasible oracle": Style("#000000", "*", "-"),
 }
 """Okabe-Ito colour, marker and line style of each method, the same in the whole book."""
+
+KINDS = (
+    ("#0072B2", ""), ("#56B4E9", "//"), ("#F0E442", ".."), ("#E69F00", "xx"), ("#CC79A7", "||"),
+    ("#777777", "--"),
+)  # fmt: skip
+"""Okabe-Ito colour and hatching of the parts of a bar, in their order."""
+PANELS: Any = [["grounding"] * 3 + ["ends"] * 3, ["top"] * 2 + ["coherence"] * 2 + ["known"] * 2]
 
 OTHER = Style("#000000", ".", "-")
 LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 8, "handlelength": 3.2}
@@ -189,6 +196,64 @@ def length_reward(results: Results) -> Drawn:
     return figure, alt, caption
 
 
+def audit_figure(audits: dict[str, dict[str, Any]]) -> Drawn:
+    """Draw what tells sources of demonstrations apart; the audits are ``minirec.demos.audit``'s.
+
+    Raises:
+        UserError: If there is no audit.
+    """
+    if not audits:
+        raise UserError("there is no audit to draw; name a file of demonstrations")
+    names, rows = list(audits), np.arange(len(audits))
+    size = WIDTH, 2.8 + 0.5 * len(names)
+    figure = Figure(figsize=size, facecolor="white", layout="constrained")
+    axes: dict[str, Axes] = figure.subplot_mosaic(PANELS, sharey=True)
+    for panel in axes.values():
+        _style(panel)
+    shares = [with_shares(audit) for audit in audits.values()]
+    for key, label in (("grounding", "titles grounded [%]"), ("ends", "episodes ended [%]")):
+        panel, left = axes[key], np.zeros(len(names))
+        kinds = sorted({kind for share in shares for kind in share[key]})
+        for kind, (colour, hatch) in zip(kinds, KINDS * 2, strict=False):
+            width = np.array([100 * share[key].get(kind, 0) for share in shares])
+            look: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white"}
+            named = kind.replace("_", " ")
+            panel.barh(rows, width, 0.6, left, label=named, **look)
+            left += width
+        panel.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1.0), **LEGEND)
+        panel.set(xlabel=label, xlim=(0, 100))
+    found = {
+        key: np.array([np.nan if audit[key] is None else 100 * audit[key] for audit in shares])
+        for key in ("top10_share", "coherence", "coherence_by_chance", "popularity")
+    }
+    dot: dict[str, Any] = {"marker": "o", "ls": "none", "color": "#D55E00"}
+    axes["top"].plot(found["top10_share"], rows, **dot)
+    axes["known"].plot(found["popularity"], rows, **dot)
+    axes["known"].axvline(50, color="#000000", linewidth=1)
+    by_chance = found["coherence_by_chance"]
+    axes["coherence"].hlines(rows, by_chance, found["coherence"], color="#777777", linewidth=1)
+    axes["coherence"].plot(by_chance, rows, marker="|", markersize=12, color="#000000", ls="none")
+    axes["coherence"].plot(found["coherence"], rows, **dot)
+    axes["top"].set(xlabel="of the top ten items [%]", xlim=(0, 100))
+    axes["coherence"].set(xlabel="thoughts that fit [%]", xlim=(0, 100))
+    axes["known"].set(xlabel="popularity [percentile]", xlim=(0, 100))
+    axes["top"].set_yticks(rows, names)
+    axes["top"].set_ylim(len(names) - 0.5, -0.5)
+    told = [
+        f"{name} invents {100 * audit['invented_share']:.0f} % of its titles and gives "
+        f"{100 * audit['top10_share']:.0f} % of its recommendations to ten items"
+        + ("" if audit["coherence"] is None else f"; {100 * audit['coherence']:.0f} % of its "
+           f"thoughts fit the item, {100 * audit['coherence_by_chance']:.0f} % by chance")
+        for name, audit in audits.items()
+    ]  # fmt: skip
+    caption = (
+        "Above: how titles were grounded, and how episodes ended. Below: the share of the ten "
+        "items shown most; the thoughts that name a genre of the item shown (line: the same with "
+        "items shuffled); and how popular the items shown are (line: no bias)."
+    )
+    return figure, f"{'. '.join(told)}.", caption
+
+
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG at 144 dots per inch, atomically; equal figures give equal bytes."""
     with atomic(path) as temporary:
@@ -198,11 +263,17 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 def _figure(height: float, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     """Return an empty figure of the book's width in the book's style."""
     figure = Figure(figsize=(WIDTH, height), facecolor="white", layout="constrained")
-    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, axisbelow=True)
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
+    _style(axes)
+    return figure, axes
+
+
+def _style(axes: Axes) -> None:
+    """Give axes the book's look."""
+    axes.set_axisbelow(True)
     axes.tick_params(labelsize=9)
     axes.grid(color="#DDDDDD", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def _per_method(results: Results, key: str) -> dict[str, FloatArray]:

@@ -43,6 +43,32 @@ COLUMNS = {
 }
 """Key in ``results.json`` -> heading with unit, factor to that unit, decimals."""
 
+AUDIT = {
+    "episodes": ("episodes", 1, 0),
+    "steps": ("recommendations", 1, 0),
+    "mean_length": ("Len [items]", 1, 1),
+    "r_each": ("R_each [points]", 1, 2),
+    "r_traj": ("R_traj [points]", 1, 1),
+    "ends": ("ended: {} [% of episodes]", 100, 1),
+    "invented_share": ("titles not in the catalogue [%]", 100, 1),
+    "grounding": ("grounded: {} [%]", 100, 1),
+    "score_by_kind": ("similarity, {} [of 100]", 1, 1),
+    "blocked": ("titles that were barred", 1, 0),
+    "unreadable_replies": ("unreadable replies", 1, 0),
+    "repeats": ("repeats in the episode", 1, 0),
+    "window_repeats": ("repeats in the quit window", 1, 0),
+    "repeat_quits": ("quits at such a repeat", 1, 0),
+    "distinct_items": ("distinct items", 1, 0),
+    "effective_items": ("effective number of items", 1, 1),
+    "top10_share": ("share of the ten items shown most [%]", 100, 1),
+    "genres_an_episode": ("distinct genres an episode", 1, 1),
+    "popularity": ("mean popularity [percentile]", 100, 1),
+    "coherence": ("thoughts that name a genre of the item [%]", 100, 1),
+    "coherence_by_chance": ("the same with items shuffled [%]", 100, 1),
+    "cost": ("{} an episode", 1, 1),
+}
+"""Key of an audit -> words with unit ({} stands for the kind), factor to that unit, decimals."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -166,6 +192,37 @@ def compare(a: Results, b: Results) -> Report:
     notes += [f"Setting {name}: {old.get(name)} -> {new.get(name)}." for name in changed]
     headings = ("R_traj [points]", "run A", "run B", "B - A")
     return Report(headings, tuple(rows), tuple(notes), None, data)
+
+
+def audit_table(audits: dict[str, dict[str, Any]]) -> Report:
+    """Return what ``minirec.demos.audit`` says of each source, one column a source.
+
+    Raises:
+        UserError: If there is no audit.
+    """
+    if not audits:
+        raise UserError("there is no audit to show; name a file of demonstrations")
+    rows = []
+    for key, (words, scale, decimals) in AUDIT.items():
+        kinds = [audit[key] if isinstance(audit[key], dict) else {"": audit[key]}
+                 for audit in map(with_shares, audits.values())]  # fmt: skip
+        for kind in sorted({name for named in kinds for name in named}):
+            values = [named.get(kind) for named in kinds]
+            cells = ("-" if v is None else f"{v * scale:,.{decimals}f}" for v in values)
+            if any(value is not None for value in values):
+                rows.append((words.format(kind.replace("_", " ")), *cells))
+    notes = (
+        "Popularity: how many of the catalogue's items were logged less often; 50 shows no bias.",
+        "Coherence means something as far as it exceeds the same with items shuffled.",
+        "A dash: there is none, or nobody kept it.",
+    )
+    return Report(("quantity", *audits), tuple(rows), notes, None, dict(audits))
+
+
+def with_shares(audit: dict[str, Any]) -> dict[str, Any]:
+    """Return an audit with the shares of the kinds of grounding in place of their counts."""
+    total = sum(audit["grounding"].values())
+    return audit | {"grounding": {how: n / total for how, n in audit["grounding"].items()}}
 
 
 def _ranking(results: Results) -> list[str]:
