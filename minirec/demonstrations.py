@@ -44,8 +44,8 @@ def live_chat(demos: DemosConfig) -> ChatModel | None:
     return chat
 
 
-def simulated_chat(setup: Setup, model: DeepFM) -> SimulatedChat:
-    """Return the simulated chat model with the dials of the settings.
+def simulated_chat(setup: Setup, model: DeepFM, **dials: float) -> SimulatedChat:
+    """Return the simulated chat model with the dials of the settings, but for those given.
 
     It knows the items' truth in the small world, and on real data item vectors fitted on the
     training half, in both cases through noise; never a user's truth.
@@ -56,12 +56,10 @@ def simulated_chat(setup: Setup, model: DeepFM) -> SimulatedChat:
     else:
         fitted = DeepFMSource(model, setup.split.train).item_vectors()
         vectors, quality = fitted[:, :-1], fitted[:, -1]
-    dials = SimulatedDials(
-        knowledge_noise=demos.knowledge_noise, hallucination=demos.hallucination,
-        popularity_bias=demos.popularity_bias, format_error=demos.format_error,
-    )  # fmt: skip
+    named = ("knowledge_noise", "hallucination", "popularity_bias", "format_error")
+    set_to = {name: getattr(demos, name) for name in named} | dials
     known = catalogue.titles, catalogue.genres, vectors, quality
-    return SimulatedChat(*known, dials, seed=setup.seed)
+    return SimulatedChat(*known, SimulatedDials(**set_to), seed=setup.seed)
 
 
 def ask_chat(

@@ -52,7 +52,7 @@ def audit(
         of the entropy of what was shown; ``genres_an_episode``.
         *Popularity*: ``popularity``, the mean share of the catalogue's items that were logged less
         often than the shown one, ties counting half: 0.5 shows no bias, 1 the best known only.
-        *Coherence*: of the steps with a thought, ``coherence`` is the share whose thought names a
+        *Coherence*: of the steps with a thought or a plan, ``coherence`` is the share that names a
         genre of the item shown, or a part of it like ``Fiction`` of ``Literature & Fiction``, in
         singular or plural; ``coherence_by_chance`` is the same with the items shuffled.
         *Cost*: ``cost``, the mean ``calls``, ``prompt_tokens``, ``reply_tokens`` and ``seconds`` an
@@ -89,8 +89,8 @@ def audit(
         "popularity": None if popularity is None else _mean(
             ((rankdata(popularity) - 0.5) / len(popularity))[acts].tolist()
         ),
-        **_coherence([(info["thought"], act) for act, _, info in steps if info.get("thought")],
-                     catalogue),
+        **_coherence([(thought, act) for act, _, info in steps
+                      if (thought := info.get("thought") or info.get("plan"))], catalogue),
         "cost": _cost(trajectories),
     }  # fmt: skip
 
@@ -131,9 +131,8 @@ def _diversity(acts: IntArray) -> dict[str, Any]:
 
 def _coherence(said: list[tuple[str, int]], catalogue: Catalogue | None) -> dict[str, Any]:
     """Compare the genres that thoughts name with those of the items shown."""
-    kinds: dict[str, Any] = {"coherence": None, "coherence_by_chance": None}
     if catalogue is None or not said:
-        return kinds if catalogue is None else dict.fromkeys(kinds, 0.0)
+        return {"coherence": None, "coherence_by_chance": None}
     names = catalogue.genre_names
     parts = [[_words(part) for part in re.split("[,&/]", name)] for name in names]
     texts = [_words(thought) for thought, _ in said]
