@@ -100,7 +100,7 @@ def test_items_drawn_evenly_show_no_bias() -> None:
 def test_steps_without_infos_and_nothing_at_all() -> None:
     bare = Trajectory.from_json(tiny()[0].to_json() | {"infos": []})
     found = audit([bare], CATALOGUE, COUNTS)
-    assert (found["steps"], found["r_each"], found["coherence"]) == (3, 3, 0)
+    assert (found["steps"], found["r_each"], found["coherence"]) == (3, 3, None)
     assert not any(audit([]).values()) and not any(audit([], CATALOGUE, COUNTS).values())
     asked = "genres_an_episode", "popularity", "coherence", "coherence_by_chance"
     assert all(audit(tiny())[name] is None for name in asked)

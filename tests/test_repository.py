@@ -186,7 +186,7 @@ def test_readme_commands_parse() -> None:
     for command in commands:
         build_parser().parse_args(command)  # raises SystemExit if README is out of date
     assert {c[0] for c in commands} == {
-        "run", "recommend", "data", "config", "compare", "doctor"
+        "run", "recommend", "data", "demos", "config", "compare", "doctor"
     }  # fmt: skip
 
 
