@@ -29,13 +29,13 @@ def played(acts: list[int], reason: str, *infos: dict[str, Any]) -> Trajectory:
 
 def tiny() -> list[Trajectory]:
     """Return three episodes of six steps."""
-    cost = {"calls": 2, "prompt_tokens": 100}
+    cost, twice = {"calls": 2, "prompt_tokens": 100}, {"calls": 4, "prompt_tokens": 300}
     return [
         played(
             [0, 1, 0], "low_reward",
             {"thought": "Two actions.", "cost": cost},
             {"thought": "A mystery? Action!", "how": "fuzzy", "score": 70.0, "literal": False},
-            {"thought": "Transaction, melodrama.", "hidden": True, "cost": {"calls": 4, "prompt_tokens": 300}},
+            {"thought": "Transaction, melodrama.", "hidden": True, "cost": twice},
         ),
         played(
             [3, 3], "max_turn",

@@ -54,8 +54,8 @@ def audit(
         *Coherence*: of the steps with a thought, ``coherence`` is the share whose thought names a
         genre of the item shown, or a part of it like ``Fiction`` of ``Literature & Fiction``, in
         singular or plural; ``coherence_by_chance`` is the same with the items shuffled.
-        *Cost*: ``cost``, the mean ``calls``, ``prompt_tokens`` and ``reply_tokens`` an episode, over
-        the episodes that tell.
+        *Cost*: ``cost``, the mean ``calls``, ``prompt_tokens`` and ``reply_tokens`` an episode,
+        over the episodes that tell.
     """
     nothing: tuple[dict[str, Any], ...] = ({},)
     steps = [
