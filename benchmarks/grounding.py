@@ -215,6 +215,14 @@ def sweep(titles: list[str], size: int) -> dict[str, Any]:
     return {way: dict(row) for way, row in found.items()}
 
 
+def total(*counted: Counter[str]) -> Counter[str]:
+    """Add counts and keep those of 0, which ``+`` does not."""
+    added = Counter[str]()
+    for count in counted:
+        added.update(count)
+    return added
+
+
 def told(count: Counter[str]) -> dict[str, Any]:
     """Return counts with their shares and the mean similarity of titles that moved."""
     shares = {words: count[one] / count[of] for words, (one, of) in SHARES.items() if count[of]}
@@ -245,7 +253,7 @@ def main() -> int:
         for split in SPLITS:
             own = [path for path in files if f"_{split}_" in path.name]
             played = [t for path in own for t in read_billp(path)[1]]
-            count = counts(played, find) + raw(own)
+            count = total(counts(played, find), raw(own))
             count["actions read"] = count["thoughts read"] = count["steps"]
             invalid = sum(t.reason == "invalid" for t in played)
             count["actions read"] += invalid
@@ -258,8 +266,8 @@ def main() -> int:
             "items ours": len({find(info["title"]).item for info in infos}),
         }
         spoils[domain] = sweep(titles, TITLES)
-        parts[domain] = sum((parts[f"{domain} {split}"] for split in SPLITS), Counter[str]())
-    parts["all"] = sum((parts[domain] for domain in DOMAINS), Counter[str]())
+        parts[domain] = total(*(parts[f"{domain} {split}"] for split in SPLITS))
+    parts["all"] = total(*(parts[domain] for domain in DOMAINS))
     hashes = {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
               for path in paths}  # fmt: skip
     grounder = find.grounder

@@ -184,8 +184,8 @@ def test_grounding(tmp_path):
     assert (train["steps"], train["quits"], train["actions"], train["thoughts"]) == (3, 1, 3, 3)
     assert (train["literal"], train["invented"], train["ours normalised"]) == (1, 2, 1)
     assert (train["repeat quits"], train["repeats"], train["own repeats"]) == (1, 2, 2)
-    assert train["repeat quits, invented title"] == train["repeat quits, new title"] == 1
-    assert (train["moved"], train["repeats, blocked"]) == (2, 0)
+    assert (train["repeat quits, invented title"], train["repeat quits, new title"]) == (1, 0)
+    assert (train["moved"], train["repeats, blocked"], train["own repeats, blocked"]) == (2, 0, 0)
     test = results["parts"]["steam test"]["counts"]
     assert (test["steps"], test["actions"], test["thoughts read"]) == (5, 6, 6)
     assert results["parts"]["all"]["counts"]["steps"] == 2 * (3 + 5)
