@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from test_demos_billp import LOG, QUIT, STOP, write
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -158,3 +160,46 @@ def test_data_cards_says_what_is_missing(tmp_path):
     assert "no such folder" in data_cards(tmp_path, "anime", "--out", tmp_path).stderr
     assert "no such file" in data_cards(tmp_path, "coat", "--out", tmp_path).stderr
     assert "NAME needs --out" in data_cards(tmp_path, "anime").stderr
+
+
+def grounding(data, out):
+    call = [sys.executable, ROOT / "benchmarks/grounding.py", "--out", out]
+    environment = os.environ | {"MINIREC_DATA": str(data)}
+    return subprocess.run(call, capture_output=True, text=True, env=environment)
+
+
+def test_grounding(tmp_path):
+    again = QUIT.replace("Kite", "rune remastered").replace(
+        "Observation 3: ", "Observation 3: [rune remastered] can not be recommened, instead, "
+        "recommend[Rune [Remastered]]\nObservation 3: ", 1,
+    )  # fmt: skip
+    for domain in ("steam", "amazon"):
+        for split, logs in (("train", [LOG + again]), ("test", [LOG + QUIT, LOG + STOP])):
+            where = tmp_path / "llm-demos" / domain
+            write(where, *logs, compressed=True, name=f"{domain}_{split}_0")
+    done = grounding(tmp_path, tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "grounding.json").read_text())
+    train = results["parts"]["steam train"]["counts"]
+    assert (train["steps"], train["quits"], train["actions"], train["thoughts"]) == (3, 1, 3, 3)
+    assert (train["literal"], train["invented"], train["ours normalised"]) == (1, 2, 1)
+    assert (train["repeat quits"], train["repeats"], train["own repeats"]) == (1, 2, 2)
+    assert (train["repeat quits, invented title"], train["repeat quits, new title"]) == (1, 0)
+    assert (train["moved"], train["repeats, blocked"], train["own repeats, blocked"]) == (2, 0, 0)
+    test = results["parts"]["steam test"]["counts"]
+    assert (test["steps"], test["actions"], test["thoughts read"]) == (5, 6, 6)
+    assert results["parts"]["all"]["counts"]["steps"] == 2 * (3 + 5)
+    for part in results["parts"].values():
+        assert part["shares"]["actions read"] == part["shares"]["thoughts read"] == 1
+    book = json.loads((ROOT / "book/_results/grounding.json").read_text())
+    assert book.keys() == results.keys() and book["parts"].keys() == results["parts"].keys()
+    assert book["parts"]["all"]["counts"]["steps"] == 10_388
+    assert book["settings"] == results["settings"]
+    for row in (domain["all"] for domain in book["spoilt"].values()):
+        best = max(row[least] for least in row.keys() - {"titles"})
+        assert row[f"{book['settings']['fuzzy_from']:g}"] == best, "choose fuzzy_from anew"
+
+
+def test_grounding_says_what_is_missing(tmp_path):
+    assert "grounding: MINIREC_DATA is not set" in grounding("", tmp_path).stderr
+    assert "grounding: no such files" in grounding(tmp_path, tmp_path).stderr

@@ -29,13 +29,13 @@ def played(acts: list[int], reason: str, *infos: dict[str, Any]) -> Trajectory:
 
 def tiny() -> list[Trajectory]:
     """Return three episodes of six steps."""
-    cost = {"calls": 2, "prompt_tokens": 100, "reply_tokens": 10, "seconds": 0.5}
+    cost, twice = {"calls": 2, "prompt_tokens": 100}, {"calls": 4, "prompt_tokens": 300}
     return [
         played(
             [0, 1, 0], "low_reward",
             {"thought": "Two actions.", "cost": cost},
             {"thought": "A mystery? Action!", "how": "fuzzy", "score": 70.0, "literal": False},
-            {"thought": "Transaction, melodrama.", "hidden": True, "cost": cost},
+            {"thought": "Transaction, melodrama.", "hidden": True, "cost": twice},
         ),
         played(
             [3, 3], "max_turn",
@@ -66,7 +66,7 @@ def test_a_tiny_example_by_hand() -> None:
         "genres_an_episode": pytest.approx((3 + 1 + 2) / 3),
         "popularity": pytest.approx((7 + 4 + 7 + 1 + 1 + 4) / 48),
         "coherence": pytest.approx(3 / 5),  # "Books" is not all of "Children's Books"
-        "cost": {"calls": 4.0, "prompt_tokens": 200.0, "reply_tokens": 20.0, "seconds": 1.0},
+        "cost": {"calls": 6.0, "prompt_tokens": 400.0},  # the last step tells the sum
     }  # fmt: skip
     # thought 1 names action: 2 of 5 items; 2 both: 3 of 5; 3 and 4 nothing; 5 children's books: 2
     assert chance == pytest.approx((2 + 3 + 0 + 0 + 2) / 25, abs=0.04)

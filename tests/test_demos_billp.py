@@ -37,15 +37,15 @@ Action 3: Stop
 Observation 3: Invalid Action. Valid Actions are recommend[item]."""
 
 
-def write(where: Path, *logs: str, compressed: bool = False) -> Path:
+def write(where: Path, *logs: str, compressed: bool = False, name: str = "run") -> Path:
     """Write a run of one user a log as BiLLP does; return its path."""
     numbers = {title: item for item, title in enumerate(TITLES)}
     maps = {"id2item_dict": dict(enumerate(TITLES)), "item2id_dict": numbers}
     runs = {n: {"userid": 70 + n, "prompt": "", "traj": log} for n, log in enumerate(logs)}
-    names = ("env/datamaps.json", "env/list_genre.json", "trajs_agent/run.json")
-    for name, value in zip(names, (maps, GENRES, runs), strict=True):
-        path, data = where / name, json.dumps(value).encode()
-        path.parent.mkdir(exist_ok=True)
+    names = ("env/datamaps.json", "env/list_genre.json", f"trajs_agent/{name}.json")
+    for place, value in zip(names, (maps, GENRES, runs), strict=True):
+        path, data = where / place, json.dumps(value).encode()
+        path.parent.mkdir(parents=True, exist_ok=True)
         if compressed:
             path, data = path.with_name(f"{path.name}.gz"), gzip.compress(data)
         path.write_bytes(data)

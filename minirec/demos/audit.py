@@ -15,7 +15,6 @@ from minirec.data.catalogue import Catalogue
 from minirec.demos.roles import ATTEMPTS
 from minirec.world.trajectory import Trajectory
 
-COSTS = ("calls", "prompt_tokens", "reply_tokens", "seconds")
 SHUFFLES = 100  # over which coherence by chance is averaged
 
 
@@ -55,8 +54,8 @@ def audit(
         *Coherence*: of the steps with a thought or a plan, ``coherence`` is the share that names a
         genre of the item shown, or a part of it like ``Fiction`` of ``Literature & Fiction``, in
         singular or plural; ``coherence_by_chance`` is the same with the items shuffled.
-        *Cost*: ``cost``, the mean ``calls``, ``prompt_tokens``, ``reply_tokens`` and ``seconds`` an
-        episode, over the episodes that tell.
+        *Cost*: ``cost``, the mean ``calls``, ``prompt_tokens`` and ``reply_tokens`` an episode,
+        over the episodes that tell.
     """
     nothing: tuple[dict[str, Any], ...] = ({},)
     steps = [
@@ -153,7 +152,6 @@ def _words(text: str) -> str:
 def _cost(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     """Return the mean cost of the episodes that tell it."""
     paid = [[info["cost"] for info in t.infos if "cost" in info] for t in trajectories]
-    told = [costs for costs in paid if costs]
-    names = [name for name in COSTS if told and any(name in cost for cost in told[0])]
-    return {name: _mean(sum(cost.get(name, 0) for cost in costs) for costs in told)
-            for name in names}  # fmt: skip
+    told = [sum(map(Counter[str], costs), Counter[str]()) for costs in paid if costs]
+    names = sorted({name for cost in told for name in cost})
+    return {name: _mean(cost[name] for cost in told) for name in names}
