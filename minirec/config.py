@@ -14,6 +14,7 @@ from typing import Any
 
 from minirec._io import UserError, setting, suggest
 from minirec.demos.roles import roles_named
+from minirec.demos.simulated import SimulatedDials
 from minirec.rl.settings import LearnerConfig
 from minirec.world.rules import rules_named
 
@@ -64,10 +65,10 @@ class DemosConfig:
     episodes: int = setting(90, "episodes", "one for each of so many training users")
     turns: int = setting(12, "items", "longest demonstration, so that many users are shown")
     judged: int = setting(200, "users", "unseen users that the demonstrator itself is judged on")
-    knowledge_noise: float = setting(1.2, "standard deviations", "simulated: noise on what it knows of the items")  # noqa: E501 fmt: skip
-    hallucination: float = setting(0.82, "share", "simulated: how often it writes a title wrongly")
-    popularity_bias: float = setting(0.2, "rating points", "simulated: bonus for a standard deviation of quality")  # noqa: E501 fmt: skip
-    format_error: float = setting(0.02, "share", "simulated: how often its reply breaks the format")
+    knowledge_noise: float = setting(SimulatedDials.knowledge_noise, "standard deviations", "simulated: noise on what it knows of the items")  # noqa: E501 fmt: skip
+    hallucination: float = setting(SimulatedDials.hallucination, "share", "simulated: how often it writes a title wrongly")  # noqa: E501 fmt: skip
+    popularity_bias: float = setting(SimulatedDials.popularity_bias, "rating points", "simulated: bonus for a standard deviation of fame")  # noqa: E501 fmt: skip
+    format_error: float = setting(SimulatedDials.format_error, "share", "simulated: how often its reply breaks the format")  # noqa: E501 fmt: skip
 
     def __post_init__(self) -> None:
         kind, _, name = self.chat.partition(":")

@@ -63,7 +63,7 @@ def test_settings_come_back_from_json_and_reading_changes_nothing():
         ({"rules": {"preset": "no_repeats"}}, "Did you mean 'no_repeat'?"),
         ({"data": {"test_share": -0.5}}, "data.test_share is -0.5"),
         ({"data": {"k_core": -1}}, "data.k_core is -1; it must be at least 0"),
-        ({"demos": {"chat": "gpt"}}, "demos.chat is 'gpt'; use 'simulated' or 'ollama:MODEL'"),
+        ({"demos": {"chat": "gpt"}}, "demos.chat is 'gpt'; use 'simulated', 'ollama:MODEL'"),
         ({"evaluation": {"judged_at": [5, "x"]}}, "judged_at is 'x'; it must be int"),
         ({"evaluation": {"judged_at": [0]}}, "judged_at is 0; it must be at least 1"),
         ({"evaluation": {"judged_at": 5}}, "judged_at is 5; it must be"),
