@@ -79,7 +79,7 @@ def ask_chat(
         for trajectory in actor.demonstrate(
             env.source, env.rules, setup.start, users, chat, grounder, seed=setup.seed, K=env.K,
             history=env.history, done=done, roles=roles, memories=memories,
-            calls=1 if isinstance(chat, SimulatedChat) else demos.calls,
+            calls=1 if "simulated" in chat.name else demos.calls,
         ):  # fmt: skip
             append_jsonl(kept, trajectory.to_json())
             done.append(trajectory)
