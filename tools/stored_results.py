@@ -23,7 +23,10 @@ from minirec.evidence.statistics import Interval, t_interval
 from minirec.evidence.tables import OURS, PLAIN, per_seed, results_table
 
 ROOT = Path(__file__).parents[1]
-PAGES = ROOT / "README.md", ROOT / "book/results.md", ROOT / "book/worlds.md"
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / f"book/{page}.md" for page in ("results", "worlds", "demonstrators", "live-model")),
+)
 BLOCK = re.compile(r"<!-- table ([\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 EXPERIMENTS = {
     "small-world": "as it is",
@@ -258,6 +261,127 @@ def ppo() -> str:
     return markdown(["return [points]", *found, "vectors less random"], rows)
 
 
+def grounding() -> str:
+    """Return how recorded titles are grounded, by domain, and how well both groundings agree."""
+    parts = stored("grounding")["parts"]
+    shown = {
+        "actions read": "actions read",
+        "thoughts read": "thoughts read",
+        "titles, exact": "ours exact",
+        "normalised": "ours normalised",
+        "fuzzy": "ours fuzzy",
+        "nearest vector": "ours vector",
+        "same item as recorded": "agreement",
+        "the same, of titles not in the catalogue": "agreement on invented titles",
+        "where they differ, no word in common: recorded": "recorded has no word in common",
+        "the same, ours": "ours has no word in common",
+    }
+    names = {"steam": "games", "amazon": "books", "all": "both"}
+    rows = [
+        [words, *(f"{100 * parts[part]['shares'][key]:.1f}" for part in names)]
+        for words, key in shown.items()
+    ]
+    return markdown(["share [%]", *names.values()], rows)
+
+
+def recorded_repeats() -> str:
+    """Return how often users quit at a repeat in the recorded sessions, and with our grounding."""
+    parts = stored("grounding")["parts"]
+    names = {"steam": "games", "amazon": "books", "all": "both"}
+    shown = {
+        "quits": "quits",
+        "at a repeat of one of the last four, as recorded": "recorded repeats",
+        "of these, at a title that is not in the catalogue": "repeat quits, invented title",
+        "of these, at a title not written in the last four steps": "repeat quits, new title",
+        "gone with our grounding, no block list": "repeat quits gone",
+        "repeats in all steps, our grounding throughout": "own repeats",
+        "the same with a block list": "own repeats, blocked",
+    }
+    rows = [
+        [words, *(f"{parts[part]['counts'].get(key, 0):,}" for part in names)]
+        for words, key in shown.items()
+    ]
+    return markdown(["count", *names.values()], rows)
+
+
+def demonstrators() -> str:
+    """Return audits of recorded and of simulated demonstrators side by side."""
+    audits = stored("demonstrators")["audits"]
+    columns = {}
+    for part, found in audits.items():
+        kind, _, place = part.partition(" ")
+        who = "GPT-3.5" if kind == "recorded" else "simulated"
+        columns |= {f"{who}, {NAMES.get(place, place)}, {way}": a for way, a in found.items()}
+    shown = {
+        "episodes": lambda a: f"{a['episodes']:,}",
+        "Len [items]": lambda a: f"{a['mean_length']:.1f}",
+        "titles not in the catalogue [%]": lambda a: f"{100 * a['invented_share']:.0f}",
+        "ten items shown most [% of steps]": lambda a: f"{100 * a['top10_share']:.0f}",
+        "effective number of items": lambda a: f"{a['effective_items']:.0f}",
+        "popularity [percentile]": lambda a: f"{100 * a['popularity']:.0f}",
+        "repeats in the window [% of steps]": lambda a: (
+            f"{100 * a['window_repeats'] / a['steps']:.1f}"
+        ),
+        "thoughts that fit [%]": lambda a: f"{100 * a['coherence']:.0f}",
+        "by chance [%]": lambda a: f"{100 * a['coherence_by_chance']:.0f}",
+    }
+    rows = [[words, *(show(a) for a in columns.values())] for words, show in shown.items()]
+    headings, *turned = map(list, zip(*rows, strict=True))
+    named = [[name, *row] for name, row in zip(columns, turned, strict=True)]
+    return markdown(["demonstrator", *headings], named)
+
+
+def ladder() -> str:
+    """Return what each way of demonstrating earns, and how far it is ahead of acting alone."""
+    rows = []
+    for row in stored("ladder")["rows"]:
+        per_seed = row["per_seed"]
+        seeds = {key: np.array([seed[key] for seed in per_seed]) for key in per_seed[0]}
+        if row["way"] == "act":
+            alone = seeds["r_traj"]
+        forms = {"length": ".1f", "r_each": ".2f", "r_traj": ".0f"}
+        numbers = [cell(t_interval(seeds[key]), form) for key, form in forms.items()]
+        ahead = "-" if row["way"] == "act" else cell(t_interval(seeds["r_traj"] - alone), "+.1f")
+        spent = [f"{seeds[key].mean():,.0f}" for key in ("calls", "prompt_tokens", "reply_tokens")]
+        rows.append([row["knowledge"], row["way"], *numbers, ahead, *spent])
+    headings = ["the model", "who speaks", "Len [items]", "R_each", "R_traj [points]",
+                "ahead of acting alone", "calls", "prompt tokens", "reply tokens"]  # fmt: skip
+    return markdown(headings, rows, words=2)
+
+
+def call_budget() -> str:
+    """Return what an episode of ten recommendations costs, by who speaks."""
+    rows = []
+    for row in stored("ladder")["rows"]:
+        if row["knowledge"] == "as set" and "but" not in row["way"]:
+            seeds = row["per_seed"]
+            steps = sum(seed["length"] for seed in seeds)
+            spent = [10 * sum(seed[key] for seed in seeds) / steps
+                     for key in ("calls", "prompt_tokens", "reply_tokens")]  # fmt: skip
+            rows.append([row["way"], *(f"{number:,.0f}" for number in spent)])
+    return markdown(["ten recommendations", "calls", "words and marks read", "written"], rows)
+
+
+def kills() -> str:
+    """Return what became of the demonstrations that were killed and resumed."""
+    results = stored("kill-and-resume")
+    found, rows = results["found"], []
+    for words, key in (
+        ("episodes", "episodes"), ("recommendations", "recommendations"), ("calls", "calls"),
+        ("of these, answered after a retry or not at all", "retried"), ("attempts", "attempts"),
+        ("lines that are there twice", "doubles"),
+    ):  # fmt: skip
+        rows.append([words, *(f"{run[key]:,}" for run in found.values())])
+    lost = (sum(run["failed_for_good"].values()) for run in found.values())
+    rows.append(["failed for good", *(f"{number:,}" for number in lost)])
+    starts = results["starts"].values()
+    runs = [start if isinstance(start, list) else [start] for start in starts]
+    rows.append(["kills", *(str(sum(one["killed"] for one in run)) for run in runs)])
+    rows.append(["peak memory [MB]", *(f"{max(one['peak'] for one in run):.0f}" for run in runs)])
+    rows.append(["time [s]", *(f"{sum(one['seconds'] for one in run):.0f}" for run in runs)])
+    return markdown(["", *(f"{name}" for name in found)], rows)
+
+
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
     """Return a table whose first columns hold words and whose others hold numbers."""
     rule = ["---" if column < words else "---:" for column in range(len(headings))]
@@ -286,7 +410,9 @@ def filled(page: str) -> str:
 OWN = {
     "head-starts": head_starts, "recorded-sessions": recorded_sessions, "environment": speeds,
     "world-models": world_models, "controls": controls, "all-controls": all_controls,
-    "log-size": log_sizes, "ppo": ppo,
+    "log-size": log_sizes, "ppo": ppo, "grounding": grounding,
+    "recorded-repeats": recorded_repeats, "demonstrators": demonstrators, "ladder": ladder,
+    "call-budget": call_budget, "kill-and-resume": kills,
 }  # fmt: skip
 
 
