@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import json
 import math
-import re
+import sys
 import threading
 import time
 import zlib
@@ -75,8 +75,9 @@ def full_name(model: str) -> str:
 
 
 def pieces(text: str) -> list[str]:
-    """Cut a text into about as many parts as a model's tokens would make."""
-    return re.findall(r"\s*\S{1,8}|\s+", text)
+    """Cut a text into about as many parts as a model's tokens would make, at most 100."""
+    size = max(8, len(text) // 100 + 1)
+    return [text[start : start + size] for start in range(0, len(text), size)]
 
 
 def vector(text: str) -> list[float]:
@@ -154,8 +155,6 @@ class OllamaServer(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that hang up; tell of everything else."""
-        import sys
-
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -269,9 +268,8 @@ class _Handler(BaseHTTPRequestHandler):
             if fault == "cut":
                 self.close_connection = True
                 return self._send(json.dumps(last).encode(), shortened=9)
-            return self._json(last | {k: v for k, v in self._part(request, text).items() if k != "done"})
-        cut = pieces(text) if len(text) < 100_000 else [text[i : i + 32_000] for i in range(0, len(text), 32_000)]
-        lines = [self._part(request, piece) for piece in cut]
+            return self._json(last | self._said(text))
+        lines = [self._part(request, piece) for piece in pieces(text)]
         if fault in ("cut", "error line"):
             lines = lines[: max(len(lines) // 2, 1)]
             last = {"error": "the runner has stopped"}
@@ -279,10 +277,11 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _part(self, request: Request, text: str) -> Request:
-        head = {"model": request["model"], "created_at": NOW}
-        if self.path == "/api/chat":
-            return head | {"message": {"role": "assistant", "content": text}, "done": False}
-        return head | {"response": text, "done": False}
+        return {"model": request["model"], "created_at": NOW, "done": False} | self._said(text)
+
+    def _said(self, text: str) -> Request:
+        chat = self.path == "/api/chat"
+        return {"message": {"role": "assistant", "content": text}} if chat else {"response": text}
 
     def _show(self, request: Request) -> None:
         name = full_name(request["model"])
@@ -303,10 +302,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pull(self, request: Request) -> None:
         """Pull anything but what is called ``missing``."""
-        missing, lines = "pull model manifest: file does not exist", [{"status": "pulling manifest"}]
+        lines: list[Request] = [{"status": "pulling manifest"}]
         stream = request.get("stream", True)
         if request["model"] == "missing":
-            return self._stream([*lines, {"error": missing}]) if stream else self._error(500, missing)
+            text = "pull model manifest: file does not exist"
+            return self._stream([*lines, {"error": text}]) if stream else self._error(500, text)
         self.server.add(request["model"])
         digest = "sha256:" + self.server.models[full_name(request["model"])]
         layer = {"status": f"pulling {digest[7:19]}", "digest": digest, "total": 1000}
@@ -395,8 +395,9 @@ def main() -> None:
         fault=lambda name: fault_of(name, given.seed, given.faults),
     ) as server:  # fmt: skip
         print(server.url, flush=True)
-        while True:
-            time.sleep(3600)
+        with suppress(KeyboardInterrupt):
+            while True:
+                time.sleep(3600)
 
 
 if __name__ == "__main__":

@@ -164,8 +164,9 @@ class OllamaVectors:
         """Append the vectors of a few texts, shape (n, d)."""
         (client,) = self._chat.clients.values()
         with _hiccups():
-            found = np.array(client.embed(self.name, list(texts)).embeddings, np.float32)
-            rows.append(found.reshape(len(texts), -1))
+            found = client.embed(self.name, list(texts)).embeddings
+            pairs = zip(texts, found, strict=True)  # raises unless there is a vector for each text
+            rows.append(np.array([vector for _, vector in pairs], np.float32))
         return Reply("")
 
 
