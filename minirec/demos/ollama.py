@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import weakref
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -55,6 +56,8 @@ class OllamaChat:
         self.attempts, self.pause, self.longest = attempts, pause, longest
         self.options = {"temperature": temperature, "num_ctx": num_ctx, "num_predict": num_predict}
         self.clients = _clients(hosts, timeout)
+        for client in self.clients.values():
+            weakref.finalize(self, client._client.close)  # few versions can close it themselves
 
     @cached_property
     def settings(self) -> dict[str, Any]:
