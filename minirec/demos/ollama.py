@@ -1,54 +1,220 @@
-"""A chat model on an Ollama server, through the official client."""
+"""Chat models and text vectors of Ollama servers, through the official client."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import os
+import time
+import weakref
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import cached_property, partial
+from typing import Any
 
 import httpx
+import numpy as np
 from ollama import Client, ResponseError
 
-from minirec._io import UserError
-from minirec.demos.chat import Message
+from minirec._io import FloatArray, UserError
+from minirec.demos.chat import Hiccup, Message, Reply, persist
+
+CHUNK = 64  # texts a request for vectors
 
 
 class OllamaChat:
-    """Asks a model that an Ollama server runs. Built in chapter 5.
+    """Asks a model that one or several Ollama servers run; threads may share it.
+
+    Attempt k of a request goes to server ``(crc32 + k) mod n``, with the checksum of the request:
+    that spreads the calls, and the server after one that fails gets the next try. Built in
+    chapter 5.
 
     Args:
         model: Name of a pulled model, like ``llama3.2``.
-        host: Address of the server; None takes ``OLLAMA_HOST``, then the local default.
+        hosts: Addresses of the servers; None takes ``OLLAMA_HOST``, then the local default.
         temperature: Spread of the sampling, dimensionless; 0 is greedy.
         num_ctx: Longest prompt and reply together, in tokens.
         num_predict: Longest reply, in tokens.
+        keep_alive: How long the model stays loaded after a call, as Ollama writes it.
         timeout: Longest wait for one reply, in seconds.
+        attempts: How often a request is made at most.
+        pause: Seconds before the second attempt; each further pause is twice as long.
+        longest: Longest reply, in characters.
+
+    Raises:
+        UserError: If the model has no name or an address cannot be read.
     """
 
     def __init__(
-        self, model: str, *, host: str | None = None, temperature: float = 0.5,
-        num_ctx: int = 8192, num_predict: int = 512, timeout: float = 120.0,
+        self, model: str, *, hosts: str | Sequence[str] | None = None, temperature: float = 0.5,
+        num_ctx: int = 8192, num_predict: int = 512, keep_alive: str = "10m",
+        timeout: float = 120.0, attempts: int = 4, pause: float = 0.5, longest: int = 20_000,
     ) -> None:  # fmt: skip
         if not model:
             raise UserError("the Ollama model has no name; write it as ollama:MODEL")
-        self.name, self.timeout = model, timeout
+        self.name, self.keep_alive, self.timeout = model, keep_alive, timeout
+        self.attempts, self.pause, self.longest = attempts, pause, longest
         self.options = {"temperature": temperature, "num_ctx": num_ctx, "num_predict": num_predict}
-        self._client = Client(host, timeout=timeout)
+        self.clients = _clients(hosts, timeout)
+        for client in self.clients.values():
+            weakref.finalize(self, client._client.close)  # few versions can close it themselves
 
-    def reply(self, messages: Sequence[Message], *, seed: int) -> str:
-        """Return the model's reply.
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Return the model's name and digest, and the options less the seed.
 
         Raises:
-            UserError: If there is no server, the model is not there, or the reply takes too long.
+            UserError: As :meth:`check` does for every server.
         """
-        options = self.options | {"seed": seed}
+        return {"model": self.name, "digest": self.check(every=True), "options": self.options}
+
+    def check(self, every: bool = False) -> str:
+        """Return the model's digest.
+
+        Args:
+            every: Every server must be well and hold the same model; otherwise one is enough.
+
+        Raises:
+            UserError: If a server does not answer or lacks the model, or if they hold different
+                ones; the message says what to run.
+        """
+        digests, wrong = dict[str, str](), list[UserError]()
+        for host, client in self.clients.items():
+            try:
+                digests[host] = _digest(host, client, self.name)
+            except UserError as error:
+                wrong.append(error)
+        if wrong and (every or not digests):
+            raise wrong[0]
+        if every and len(set(digests.values())) > 1:
+            held = ", ".join(f"{host} holds {digest[:12]}" for host, digest in digests.items())
+            mend = f"run `ollama pull {self.name}` on those that are behind"
+            raise UserError(f"the servers hold different models {self.name!r}: {held}; {mend}")
+        return next(iter(digests.values()))
+
+    def reply(
+        self, messages: Sequence[Message], *, seed: int, schema: dict[str, Any] | None = None
+    ) -> Reply:
+        """Return the model's reply, perhaps an empty one; what failed is asked again.
+
+        Raises:
+            ChatError: If every attempt failed although a server holds the model.
+            UserError: If none does.
+        """
+        clients = list(self.clients.values())
+        first = zlib.crc32(json.dumps([*messages, seed]).encode())
+
+        def ask(attempt: int) -> Reply:
+            return self._ask(clients[(first + attempt) % len(clients)], messages, seed, schema)
+
+        return persist(ask, self.check, self.attempts, self.pause)
+
+    def _ask(
+        self, client: Client, messages: Sequence[Message], seed: int, schema: dict[str, Any] | None
+    ) -> Reply:
+        """Ask one server once; streaming bounds how long the reply and the wait can grow."""
+        text, part, deadline = "", None, time.monotonic() + self.timeout
+        parts: Any = client.chat(
+            self.name, messages, stream=True, format=schema,
+            options=self.options | {"seed": seed}, keep_alive=self.keep_alive,
+        )  # fmt: skip
+        with _hiccups(), closing(parts):
+            try:
+                for part in parts:
+                    text += part.message.content or ""
+                    if len(text) > self.longest:
+                        raise Hiccup(f"longer than {self.longest} characters")
+                    if time.monotonic() > deadline:
+                        raise Hiccup("timeout")
+            except (httpx.ReadError, httpx.RemoteProtocolError):
+                if part is None:  # not cut off but refused
+                    raise
+        if part is None or not part.done:
+            raise Hiccup("cut off")
+        return Reply(text, part.prompt_eval_count or 0, part.eval_count or 0)
+
+
+class OllamaVectors:
+    """Text vectors of a model that an Ollama server runs. Built in chapter 5.
+
+    Args:
+        model: Name of a pulled model for embeddings, like ``nomic-embed-text``.
+        host: Address of the server; None takes ``OLLAMA_HOST``, then the local default.
+
+    Raises:
+        UserError: If the model has no name or the address cannot be read.
+    """
+
+    def __init__(self, model: str, host: str | None = None) -> None:
+        self.name, self._chat = model, OllamaChat(model, hosts=host)
+
+    def vectors(self, texts: Sequence[str]) -> FloatArray:
+        """Return a vector of length 1 for each text, shape (n, d), float32.
+
+        Raises:
+            ChatError: If every attempt failed although the server holds the model.
+            UserError: If it does not, or if there is none.
+        """
+        rows, chat = list[FloatArray](), self._chat
+        for start in range(0, len(texts), CHUNK):
+            ask = partial(self._embed, texts[start : start + CHUNK], rows)
+            persist(ask, chat.check, chat.attempts, chat.pause)
+        every = np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
+        length = np.linalg.norm(every, axis=1, keepdims=True)
+        return np.asarray(every / np.maximum(length, 1e-12), np.float32)
+
+    def _embed(self, texts: Sequence[str], rows: list[FloatArray], attempt: int) -> Reply:
+        """Append the vectors of a few texts, shape (n, d)."""
+        (client,) = self._chat.clients.values()
+        with _hiccups():
+            found = client.embed(self.name, list(texts)).embeddings
+            pairs = zip(texts, found, strict=True)  # raises unless there is a vector for each text
+            rows.append(np.array([vector for _, vector in pairs], np.float32))
+        return Reply("")
+
+
+def _clients(hosts: str | Sequence[str] | None, timeout: float) -> dict[str, Client]:
+    """Return a client for each address; the keys leave out names and passwords."""
+    hosts, clients = hosts or os.environ.get("OLLAMA_HOST") or "127.0.0.1:11434", {}
+    for number, host in enumerate([hosts] if isinstance(hosts, str) else hosts, 1):
         try:
-            answer = self._client.chat(self.name, messages=messages, options=options)
-        except ResponseError as error:
-            mend = f"; run `ollama pull {self.name}`" if error.status_code == 404 else ""
-            raise UserError(f"the Ollama server says: {error.error}{mend}") from None
-        except httpx.TimeoutException:
-            mend = "raise timeout or use a smaller model"
-            raise UserError(f"{self.name} gave no reply in {self.timeout:g} s; {mend}") from None
-        except (ConnectionError, httpx.TransportError):
-            mend = "run `ollama serve` or set OLLAMA_HOST"
-            raise UserError(f"no Ollama server answers; {mend}") from None
-        return answer.message.content or ""
+            url = httpx.URL(host if "://" in host else f"http://{host}")
+            auth = (url.username, url.password) if url.userinfo else None  # the client drops it
+            plain = host.rpartition("@")[2].partition("?")[0]
+            clients[plain] = Client(host, timeout=timeout, auth=auth)
+        except (ValueError, httpx.InvalidURL):
+            mend = "write it as http://HOST:PORT"
+            raise UserError(f"address {number} of Ollama is not readable; {mend}") from None
+    return clients
+
+
+def _digest(host: str, client: Client, model: str) -> str:
+    """Return the digest of a model on one server."""
+    try:
+        with _hiccups():
+            held = {entry.model: entry.digest or "" for entry in client.list().models}
+    except Hiccup as hiccup:
+        mend = "run `ollama serve` or set OLLAMA_HOST"
+        raise UserError(f"no Ollama server answers at {host} ({hiccup}); {mend}") from None
+    full = model if ":" in model.rpartition("/")[2] else f"{model}:latest"
+    if full not in held:
+        mend = f"run `ollama pull {model}` there"
+        raise UserError(f"the Ollama server at {host} has no model {model!r}; {mend}")
+    return held[full]
+
+
+@contextmanager
+def _hiccups() -> Iterator[None]:
+    """Say in our own words what the client raises."""
+    try:
+        yield
+        return
+    except httpx.TimeoutException:
+        kind = "timeout"
+    except (ConnectionError, httpx.TransportError):
+        kind = "no connection"
+    except ResponseError as error:
+        kind = f"status {error.status_code}" if error.status_code > 0 else "error in the stream"
+    except (ValueError, TypeError, AttributeError, httpx.HTTPError):  # a line is not what it should
+        kind = "unreadable answer"
+    raise Hiccup(kind)
