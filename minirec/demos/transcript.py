@@ -2,8 +2,8 @@
 
 One line a call, in this order: ``hash`` of model and request, ``model`` (name, digest, options),
 ``request`` (messages, seed, schema), ``reply`` or the ``error`` it ended in for good, tokens,
-attempts, seconds; and ``check``, the SHA-256 of the line up to there. Nothing else is known here:
-keys and addresses stay with the clients.
+attempts, seconds; and ``check``, the SHA-256 of the line up to there. Keys and passwords stay with
+the clients: nothing here knows them.
 """
 
 from __future__ import annotations
