@@ -62,6 +62,7 @@ class DemosConfig:
     calls: int = setting(8, "calls", "how many at a time, unless the model is simulated")
     timeout: float = setting(120.0, "seconds", "longest wait for one reply")
     roles: str = setting("think", "name", "who speaks: act, think, reflect or billp")
+    vectors: str = setting("none", "name", "where no spelling is near, ground by text vectors: ngrams, ollama:MODEL or sentences:MODEL; none: by spelling alone")  # noqa: E501 fmt: skip
     episodes: int = setting(90, "episodes", "one for each of so many training users")
     turns: int = setting(12, "items", "longest demonstration, so that many users are shown")
     judged: int = setting(200, "users", "unseen users that the demonstrator itself is judged on")
@@ -71,11 +72,9 @@ class DemosConfig:
     format_error: float = setting(SimulatedDials.format_error, "share", "simulated: how often its reply breaks the format")  # noqa: E501 fmt: skip
 
     def __post_init__(self) -> None:
-        kind, _, name = self.chat.partition(":")
-        named = kind in ("ollama", "openai", "transcript") and name
-        if self.chat != "simulated" and not named:
-            wanted = "'simulated', 'ollama:MODEL', 'openai:MODEL' or 'transcript:FILE'"
-            raise UserError(f"demos.chat is {self.chat!r}; use {wanted}")
+        chats = "simulated", "ollama:MODEL", "openai:MODEL", "transcript:FILE"
+        _known("demos.chat", self.chat, *chats)
+        _known("demos.vectors", self.vectors, "none", "ngrams", "ollama:MODEL", "sentences:MODEL")
         roles_named(self.roles)
 
 
@@ -154,6 +153,13 @@ def reference() -> str:
             lines += [f"# {item.metadata['meaning']} [{unit}]", shown]
         lines += [""]
     return "\n".join(lines)
+
+
+def _known(name: str, value: str, *kinds: str) -> None:
+    """Say so if a value is none of ``kinds``; ``KIND:NAME`` stands for any name."""
+    kind, _, named = value.partition(":")
+    if value not in kinds and not (named and any(k.startswith(f"{kind}:") for k in kinds)):
+        raise UserError(f"{name} is {value!r}; use one of {', '.join(kinds)}")
 
 
 def _checked(value: Any, kind: Any, name: str) -> Any:

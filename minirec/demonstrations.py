@@ -13,7 +13,7 @@ from minirec.demos.memory import Memories
 from minirec.demos.roles import roles_named
 from minirec.demos.simulated import SimulatedChat, SimulatedDials
 from minirec.demos.transcript import BUNDLED, Transcript
-from minirec.demos.vectors import NgramVectors
+from minirec.demos.vectors import NgramVectors, SentenceVectors, TextVectors
 from minirec.problem import Setup
 from minirec.world.batched import BatchedRecEnv
 from minirec.world.deepfm import DeepFM, DeepFMSource
@@ -62,6 +62,22 @@ def simulated_chat(setup: Setup, model: DeepFM, **dials: float) -> SimulatedChat
     return SimulatedChat(*known, SimulatedDials(**set_to), seed=setup.seed)
 
 
+def text_vectors(demos: DemosConfig) -> TextVectors | None:
+    """Return the text vectors that the settings name; None for none.
+
+    Raises:
+        UserError: If they cannot be had; the message says how to mend it.
+    """
+    kind, _, name = demos.vectors.partition(":")
+    if kind == "ollama":
+        from minirec.demos.ollama import OllamaVectors
+
+        return OllamaVectors(name, demos.hosts and demos.hosts.split(",")[0])
+    if kind == "sentences":
+        return SentenceVectors(name)
+    return NgramVectors() if kind == "ngrams" else None
+
+
 def ask_chat(
     setup: Setup, env: BatchedRecEnv, users: IntArray, chat: ChatModel, kept: Path
 ) -> list[Trajectory]:
@@ -72,8 +88,9 @@ def ask_chat(
     demos, roles = setup.config.demos, roles_named(setup.config.demos.roles)
     done = load_trajectories(kept) if kept.is_file() else []
     save_trajectories(kept, done)  # a line that was cut off is gone for good
-    memories = Memories.of(NgramVectors())
-    grounder = Grounder(setup.problem.catalogue.titles)
+    vectors = text_vectors(demos)
+    memories = Memories.of(vectors or NgramVectors())
+    grounder = Grounder(setup.problem.catalogue.titles, vectors)
     with progress(len(users), "demonstrations") as advance:
         advance(len(done))
         for trajectory in actor.demonstrate(

@@ -119,6 +119,45 @@ def test_ppo(tmp_path):
         assert row["returns"].keys() == stored["returns"].keys()
 
 
+def test_ladder(tmp_path):
+    found, book = tiny("ladder", tmp_path)
+    names = [(row["knowledge"], row["way"]) for row in found["rows"]]
+    assert names == [(row["knowledge"], row["way"]) for row in book["rows"]]
+    assert [row["roles"] for row in found["rows"]] == [row["roles"] for row in book["rows"]]
+    assert found["data"] == book["data"]
+    for row in book["rows"]:
+        for seed in row["per_seed"]:
+            assert seed["r_traj"] == pytest.approx(seed["length"] * seed["r_each"])
+            assert seed["calls"] >= seed["length"]
+
+
+def test_demonstrators(tmp_path):
+    found, book = tiny("demonstrators", tmp_path, "--only", "small world")
+    (rows,) = found["audits"].values()
+    stored = book["audits"]
+    assert rows.keys() == stored["simulated small world"].keys()
+    assert all(row["episodes"] == 20 for row in rows.values())
+    recorded = [row for name in ("games", "books") for row in stored[f"recorded {name}"].values()]
+    assert sum(row["steps"] for row in recorded) == 10_388
+    ours = stored["simulated small world"]["as set"]
+    for measure in ("invented_share", "top10_share", "mean_length"):  # what the dials were set by
+        values = [row[measure] for row in recorded]
+        assert min(values) <= ours[measure] <= max(values), measure
+
+
+def test_kill_and_resume(tmp_path):
+    found, book = tiny("kill_and_resume", tmp_path)
+    starts = found["found"]["killed"]["starts"]
+    assert found["equal"] and [start["killed"] for start in starts] == [1, 1, 0]
+    assert book["equal"] and book["episodes"] == 1000 and book["kills"] == 10
+    for result in (found, book):
+        peace, war = result["found"].values()
+        differ = {key for key in peace if peace[key] != war[key]}
+        assert differ <= {"starts", "retried", "attempts"}
+        assert peace["doubles"] == 0 and peace["episodes"] == result["episodes"]
+    assert book["found"]["killed"]["failed_for_good"]
+
+
 def test_part_one_says_what_is_missing(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "MINIREC_DATA"}
     for script, name in (("controls", "anime"), ("world_models", "coat")):

@@ -17,7 +17,9 @@ from minirec._io import UserError
 from minirec.cli import main
 from minirec.config import config_from
 from minirec.demo_runs import audits, make
+from minirec.demos.transcript import Transcript
 from minirec.runs import TINY
+from ollama_server import OllamaServer, simulated
 
 TABLES = {"world": TINY["world"], "demos": {"episodes": 20, "roles": "billp", "turns": 5}}
 FILES = ("demos.jsonl", "memory.jsonl", "transcript.jsonl")
@@ -69,6 +71,36 @@ def test_a_transcript_stands_in_for_its_model(whole: Path, tmp_path: Path) -> No
     assert not (again / "transcript.jsonl").exists()
     with pytest.raises(UserError, match="does not hold this request"):
         make(config_from(tables), tmp_path / "other", seed=1)
+
+
+def test_ctrl_c_stops_at_once_and_loses_nothing(tmp_path: Path) -> None:
+    settings, out = write_toml(tmp_path / "s.toml", TABLES), tmp_path / "run"
+    with OllamaServer(["small"], replies=simulated()) as server:
+        server.delay = 0.3
+        call = [sys.executable, "-m", "minirec", "demos", "make", "--config", str(settings)]
+        call += ["--out", str(out), "--chat", "ollama:small", "--hosts", server.url]
+        first = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                 preexec_fn=listen)  # fmt: skip
+        transcript = out / "transcript.jsonl"
+        while first.poll() is None and not transcript.is_file():
+            time.sleep(0.01)
+        server.delay = 60
+        time.sleep(0.5)  # by now all eight calls wait for the server
+        first.send_signal(signal.SIGINT)
+        _, words = first.communicate(timeout=10)
+        assert first.returncode == 130 and b"with --resume goes on" in words
+        assert len(Transcript(transcript)) > 0
+        server.delay = 0
+        kept = transcript.read_bytes()
+        assert main([*call[3:], "--resume"]) == 0
+        assert transcript.read_bytes().startswith(kept)
+        (found,) = audits([out]).values()
+        assert found["episodes"] == 20
+
+
+def listen() -> None:
+    """Undo what a shell does to whatever it starts in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.mark.parametrize(

@@ -364,8 +364,7 @@ def call_budget() -> str:
 
 def kills() -> str:
     """Return what became of the demonstrations that were killed and resumed."""
-    results = stored("kill-and-resume")
-    found, rows = results["found"], []
+    found, rows = stored("kill-and-resume")["found"], []
     for words, key in (
         ("episodes", "episodes"), ("recommendations", "recommendations"), ("calls", "calls"),
         ("of these, answered after a retry or not at all", "retried"), ("attempts", "attempts"),
@@ -374,8 +373,7 @@ def kills() -> str:
         rows.append([words, *(f"{run[key]:,}" for run in found.values())])
     lost = (sum(run["failed_for_good"].values()) for run in found.values())
     rows.append(["failed for good", *(f"{number:,}" for number in lost)])
-    starts = results["starts"].values()
-    runs = [start if isinstance(start, list) else [start] for start in starts]
+    runs = [run["starts"] for run in found.values()]
     rows.append(["kills", *(str(sum(one["killed"] for one in run)) for run in runs)])
     rows.append(["peak memory [MB]", *(f"{max(one['peak'] for one in run):.0f}" for run in runs)])
     rows.append(["time [s]", *(f"{sum(one['seconds'] for one in run):.0f}" for run in runs)])
