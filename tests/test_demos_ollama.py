@@ -77,7 +77,7 @@ def test_settings_hold_the_digest_and_all_options_but_the_seed(server: OllamaSer
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        ("refuses", "no connection"),
+        ("refuses", "cut off"),
         ("stalls", "timeout"),
         ("404 model", "status 404"),
         ("500", "status 500"),
@@ -154,7 +154,7 @@ def test_no_server_and_no_model(server: OllamaServer, monkeypatch: pytest.Monkey
     monkeypatch.setenv("OLLAMA_HOST", NOWHERE)
     for model in (OllamaChat("small", pause=0.0), OllamaVectors("small", NOWHERE)._chat):
         model.pause = 0.0
-        with pytest.raises(UserError, match="no Ollama server answers at .*:9 .*ollama serve"):
+        with pytest.raises(UserError, match=r"no Ollama server answers at .*:9 .*ollama serve"):
             model.reply(HELLO, seed=0)
         with pytest.raises(UserError, match="ollama serve"):
             _ = model.settings
