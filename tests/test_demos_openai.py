@@ -130,7 +130,7 @@ def test_settings_leave_out_what_is_secret(server: Server) -> None:
 def test_an_attempt_that_fails_is_made_again_until_there_are_none(
     server: Server, status: int, body: bytes | None, kind: str
 ) -> None:
-    model = chat(server, timeout=0.2, attempts=2)
+    model = chat(server, timeout=5.0 if status else 0.2, attempts=2)
     server.answers = [(status, body)]
     reply = model.reply(HELLO, seed=1)
     assert (reply.text, reply.attempts) == ("seed 1", 2)

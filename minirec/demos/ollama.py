@@ -124,6 +124,7 @@ class OllamaChat:
                         raise Hiccup(f"longer than {self.longest} characters")
                     if time.monotonic() > deadline:
                         raise Hiccup("timeout")
+                text.encode()  # raises where half a character is left: no file could hold it
             if part is None or not part.done:
                 raise Hiccup("cut off")
             return Reply(text, part.prompt_eval_count or 0, part.eval_count or 0)

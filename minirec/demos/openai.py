@@ -95,7 +95,7 @@ class OpenAIChat:
             with self._hiccups():
                 answer = self._client.chat.completions.create(model=self.name, **request)
                 text, usage = answer.choices[0].message.content or "", answer.usage
-                text.encode()  # raises unless it is text: the client does not look
+                text.encode()  # raises unless it is text that a file can hold
             counts = (usage.prompt_tokens, usage.completion_tokens) if usage else ()
             return Reply(text, *counts)
 
