@@ -77,7 +77,7 @@ def test_settings_hold_the_digest_and_all_options_but_the_seed(server: OllamaSer
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        ("refuses", "no connection"),
+        ("refuses", "cut off"),
         ("stalls", "timeout"),
         ("404 model", "status 404"),
         ("500", "status 500"),
@@ -90,7 +90,7 @@ def test_settings_hold_the_digest_and_all_options_but_the_seed(server: OllamaSer
 def test_an_attempt_that_fails_is_made_again_until_there_are_none(
     server: OllamaServer, fault: str, kind: str
 ) -> None:
-    model = chat(server, timeout=0.2, attempts=3)
+    model = chat(server, timeout=0.2 if fault == "stalls" else 5.0, attempts=3)
     server.fault = lambda name: Fault(fault, 2)
     reply = model.reply(HELLO, seed=1)
     assert (reply.text, reply.attempts) == ("Hello? 1", 3)
@@ -124,6 +124,14 @@ def test_lines_that_are_not_what_they_should_be(
         chat(server, attempts=1).reply(HELLO, seed=1)
 
 
+def test_text_that_no_file_could_hold(server: OllamaServer) -> None:
+    server.replies = lambda request: "half \ud83d"
+    with pytest.raises(ChatError, match="unreadable answer"):
+        chat(server, attempts=1).reply(HELLO, seed=1)
+    server.replies = lambda request: "whole \U0001f600 Amélie"
+    assert chat(server).reply(HELLO, seed=1).text == "whole \U0001f600 Amélie"
+
+
 def test_no_message_holds_what_the_server_says(server: OllamaServer) -> None:
     for fault in ("404 model", "500", "error line"):
         server.fault = lambda name, kind=fault: Fault(kind)
@@ -138,9 +146,9 @@ def test_a_deadline_holds_for_the_whole_reply(server: OllamaServer) -> None:
     started = time.monotonic()
     with pytest.raises(ChatError, match="timeout"):
         chat(server, timeout=0.2, attempts=1).reply(HELLO, seed=1)
-    assert time.monotonic() - started < 0.6
+    assert time.monotonic() - started < 0.9
     server.drip = 0.001
-    assert chat(server, timeout=1.0).reply(HELLO, seed=1).text == "a dripping reply " * 10
+    assert chat(server).reply(HELLO, seed=1).text == "a dripping reply " * 10
 
 
 def test_the_longest_reply_is_still_one(server: OllamaServer) -> None:

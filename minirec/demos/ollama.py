@@ -78,18 +78,23 @@ class OllamaChat:
             UserError: If a server does not answer or lacks the model, or if they hold different
                 ones; the message says what to run.
         """
-        digests, wrong = dict[str, str](), list[UserError]()
+        digests, wrong, mend = dict[str, str](), list[str](), f"run `ollama pull {self.name}`"
+        full = self.name if ":" in self.name.rpartition("/")[2] else f"{self.name}:latest"
         for host, client in self.clients.items():
             try:
-                digests[host] = _digest(host, client, self.name)
-            except UserError as error:
-                wrong.append(error)
-        if wrong and (every or not digests):
-            raise wrong[0]
+                with _hiccups():
+                    held = {entry.model: entry.digest or "" for entry in client.list().models}
+                digests[host] = held[full]
+            except Hiccup as hiccup:
+                start = "run `ollama serve` or set OLLAMA_HOST"
+                wrong.append(f"no Ollama server answers at {host} ({hiccup}); {start}")
+            except KeyError:
+                wrong.append(f"the Ollama server at {host} has no model {self.name!r}; {mend}")
         if every and len(set(digests.values())) > 1:
-            held = ", ".join(f"{host} holds {digest[:12]}" for host, digest in digests.items())
-            mend = f"run `ollama pull {self.name}` on those that are behind"
-            raise UserError(f"the servers hold different models {self.name!r}: {held}; {mend}")
+            said = ", ".join(f"{host} holds {digest[:12]}" for host, digest in digests.items())
+            wrong.append(f"{self.name} differs between servers: {said}; {mend} where it is older")
+        if wrong and (every or not digests):
+            raise UserError(wrong[0])
         return next(iter(digests.values()))
 
     def reply(
@@ -103,35 +108,28 @@ class OllamaChat:
         """
         clients = list(self.clients.values())
         first = zlib.crc32(json.dumps([*messages, seed]).encode())
+        options = self.options | {"seed": seed}
 
         def ask(attempt: int) -> Reply:
-            return self._ask(clients[(first + attempt) % len(clients)], messages, seed, schema)
-
-        return persist(ask, self.check, self.attempts, self.pause)
-
-    def _ask(
-        self, client: Client, messages: Sequence[Message], seed: int, schema: dict[str, Any] | None
-    ) -> Reply:
-        """Ask one server once; streaming bounds how long the reply and the wait can grow."""
-        text, part, deadline = "", None, time.monotonic() + self.timeout
-        parts: Any = client.chat(
-            self.name, messages, stream=True, format=schema,
-            options=self.options | {"seed": seed}, keep_alive=self.keep_alive,
-        )  # fmt: skip
-        with _hiccups(), closing(parts):
-            try:
+            """Ask one server; streaming bounds how long the reply and the wait can grow."""
+            text, part, deadline = "", None, time.monotonic() + self.timeout
+            parts: Any = clients[(first + attempt) % len(clients)].chat(
+                self.name, messages, stream=True, format=schema, options=options,
+                keep_alive=self.keep_alive,
+            )  # fmt: skip
+            with _hiccups(), closing(parts):
                 for part in parts:
                     text += part.message.content or ""
                     if len(text) > self.longest:
                         raise Hiccup(f"longer than {self.longest} characters")
                     if time.monotonic() > deadline:
                         raise Hiccup("timeout")
-            except (httpx.ReadError, httpx.RemoteProtocolError):
-                if part is None:  # not cut off but refused
-                    raise
-        if part is None or not part.done:
-            raise Hiccup("cut off")
-        return Reply(text, part.prompt_eval_count or 0, part.eval_count or 0)
+                text.encode()  # raises where half a character is left: no file could hold it
+            if part is None or not part.done:
+                raise Hiccup("cut off")
+            return Reply(text, part.prompt_eval_count or 0, part.eval_count or 0)
+
+        return persist(ask, self.check, self.attempts, self.pause)
 
 
 class OllamaVectors:
@@ -188,21 +186,6 @@ def _clients(hosts: str | Sequence[str] | None, timeout: float) -> dict[str, Cli
     return clients
 
 
-def _digest(host: str, client: Client, model: str) -> str:
-    """Return the digest of a model on one server."""
-    try:
-        with _hiccups():
-            held = {entry.model: entry.digest or "" for entry in client.list().models}
-    except Hiccup as hiccup:
-        mend = "run `ollama serve` or set OLLAMA_HOST"
-        raise UserError(f"no Ollama server answers at {host} ({hiccup}); {mend}") from None
-    full = model if ":" in model.rpartition("/")[2] else f"{model}:latest"
-    if full not in held:
-        mend = f"run `ollama pull {model}` there"
-        raise UserError(f"the Ollama server at {host} has no model {model!r}; {mend}")
-    return held[full]
-
-
 @contextmanager
 def _hiccups() -> Iterator[None]:
     """Say in our own words what the client raises."""
@@ -211,6 +194,8 @@ def _hiccups() -> Iterator[None]:
         return
     except httpx.TimeoutException:
         kind = "timeout"
+    except (httpx.ReadError, httpx.RemoteProtocolError):
+        kind = "cut off"
     except (ConnectionError, httpx.TransportError):
         kind = "no connection"
     except ResponseError as error:

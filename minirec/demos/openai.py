@@ -44,6 +44,7 @@ class OpenAIChat:
         key = os.environ.get("OPENAI_API_KEY", "").strip()
         if not key:
             raise UserError("no key: set OPENAI_API_KEY in the environment; it is read from there")
+        self._openai: Any = openai
         server: Any = {"base_url": base_url, "timeout": timeout, "max_retries": 0}
         try:
             self._client = openai.OpenAI(api_key=key, **server)
@@ -68,10 +69,8 @@ class OpenAIChat:
         Raises:
             UserError: If it does not.
         """
-        import openai
-
         try:
-            with self._hiccups(), suppress(openai.NotFoundError):
+            with self._hiccups(), suppress(self._openai.NotFoundError):
                 self._client.models.list()
         except Hiccup as hiccup:
             if str(hiccup) in ("timeout", "no connection"):
@@ -87,17 +86,16 @@ class OpenAIChat:
             ChatError: If every attempt failed although the server answers.
             UserError: If it does not, or refuses the key, or does not know the model.
         """
-        request: dict[str, Any] = {"model": self.name, "messages": messages, "seed": seed}
-        request |= self.options
+        request: dict[str, Any] = self.options | {"messages": messages, "seed": seed}
         if schema is not None:
             form = {"name": "reply", "schema": schema}
             request["response_format"] = {"type": "json_schema", "json_schema": form}
 
         def ask(attempt: int) -> Reply:
             with self._hiccups():
-                answer = self._client.chat.completions.create(**request)
+                answer = self._client.chat.completions.create(model=self.name, **request)
                 text, usage = answer.choices[0].message.content or "", answer.usage
-                text.encode()  # raises unless it is text: the client does not look
+                text.encode()  # raises unless it is text that a file can hold
             counts = (usage.prompt_tokens, usage.completion_tokens) if usage else ()
             return Reply(text, *counts)
 
@@ -106,8 +104,8 @@ class OpenAIChat:
     @contextmanager
     def _hiccups(self) -> Iterator[None]:
         """Say in our own words what the client raises; a server's text may repeat the key."""
-        import openai
-
+        openai, refused = self._openai, "refuses the key; set another OPENAI_API_KEY"
+        final = {401: refused, 403: refused, 404: f"has no model {self.name!r}; look which it has"}
         try:
             yield
             return
@@ -115,14 +113,10 @@ class OpenAIChat:
             kind = "timeout"
         except openai.APIConnectionError:
             kind = "no connection"
-        except openai.NotFoundError:
-            at = f"the server at {self.base_url} has no model {self.name!r}"
-            raise UserError(f"{at}; look for its name there") from None
-        except (openai.AuthenticationError, openai.PermissionDeniedError):
-            at = f"the server at {self.base_url} refuses the key or the model"
-            raise UserError(f"{at}; set another OPENAI_API_KEY") from None
         except openai.APIStatusError as error:
             kind = f"status {error.status_code}"
+            if what := final.get(error.status_code):
+                raise UserError(f"the server at {self.base_url} {what}") from None
         except (openai.OpenAIError, ValueError, TypeError, AttributeError, IndexError):
             kind = "unreadable answer"
         raise Hiccup(kind)
