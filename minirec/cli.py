@@ -65,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     make.set_defaults(act=_make_demos)
     bring = asked.add_parser("import", help="read published trajectories of BiLLP")
     bring.add_argument("source", metavar="FILE_OR_FOLDER", help="of trajs_agent/*.json[.gz]")
+    bring.add_argument("--env", help="folder of its datamaps.json (default: ../env of the files)")
     bring.add_argument("--out", required=True, help="folder")
     bring.set_defaults(act=_import_demos)
     audit = asked.add_parser("audit", help="what was bought: a table, and a figure with --out")
@@ -187,7 +188,7 @@ def _make_demos(arguments: argparse.Namespace) -> None:
 def _import_demos(arguments: argparse.Namespace) -> None:
     from minirec import demo_runs
 
-    print(demo_runs.bring(arguments.source, arguments.out))
+    print(demo_runs.bring(arguments.source, arguments.out, arguments.env))
 
 
 def _audit_demos(arguments: argparse.Namespace) -> None:

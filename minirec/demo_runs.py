@@ -76,8 +76,10 @@ def _play(
         os.replace(kept / "memory.jsonl", path)
 
 
-def bring(source: str | Path, out: str | Path) -> Path:
+def bring(source: str | Path, out: str | Path, env: str | Path | None = None) -> Path:
     """Import published trajectories of BiLLP; return the file of the demonstrations.
+
+    Arguments are those of :func:`.read_billp`, and the folder to write.
 
     Raises:
         UserError: If they cannot be read, or the folder is taken.
@@ -85,7 +87,7 @@ def bring(source: str | Path, out: str | Path) -> Path:
     folder = Path(out)
     if folder.exists():
         raise UserError(f"{folder} is there; choose another --out")
-    catalogue, trajectories = read_billp(source)
+    catalogue, trajectories = read_billp(source, env)
     save_trajectories(folder / "demos.jsonl", trajectories)
     describe(folder, catalogue, None)
     return folder / "demos.jsonl"

@@ -135,3 +135,12 @@ def test_importing_and_auditing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (found,) = json.loads((tmp_path / "audit/audit.json").read_text()).values()
     assert (found["episodes"], found["steps"]) == (160, 951)
     assert main(["demos", "audit", str(tmp_path / "nothing.jsonl")]) == 2
+
+
+def test_importing_says_where_it_looked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs.json").write_text("{}")
+    call = ["demos", "import", str(tmp_path / "runs.json"), "--out", str(tmp_path / "out")]
+    assert main([*call, "--env", str(tmp_path / "elsewhere")]) == 2
+    assert "elsewhere" in capsys.readouterr().err and not (tmp_path / "out").exists()

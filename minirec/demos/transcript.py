@@ -23,8 +23,8 @@ from minirec._io import UserError
 from minirec.demos.chat import ChatError, ChatModel, Message, Reply
 
 Mode = Literal["replay", "record", "live"]
+# calls of the simulated chat model, for the chapters: all roles, in the small world
 BUNDLED = Path(__file__).parents[1] / "_bundled" / "simulated-transcript.jsonl.gz"
-"""Calls of the simulated chat model, for the chapters: all roles, in the small world."""
 _CHECK = b', "check": "'
 
 
