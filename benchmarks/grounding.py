@@ -13,9 +13,9 @@ BiLLP and how we ground the titles; how often both take the same item; and where
 item has no word in common with the title. A *repeat* is an item that is one of the last four: the
 rules of BiLLP end an episode at it. Of the quits at a repeat we count those at an *invented* title,
 one that is not in the catalogue, and those at a *new* one, which is not among the last four titles
-written: at most these are owed to grounding alone. Then our grounder takes BiLLP's place: each title, with
-the recorded items before it (``repeats``) or with our own (``own repeats``), without and with a
-list that blocks them. What the model would have written after another item nobody knows, so the
+written: at most these are owed to grounding alone. Then our grounder takes BiLLP's place: each
+title, with the recorded items before it (``repeats``) or with our own (``own repeats``), without
+and with a list that blocks them. What the model would have written after another item nobody knows, so the
 titles stay as they are; and since the log ends at the first recorded repeat, ``repeats`` flatters
 us, and ``own repeats`` is the fairer count.
 
