@@ -15,9 +15,9 @@ rules of BiLLP end an episode at it. Of the quits at a repeat we count those at 
 one that is not in the catalogue, and those at a *new* one, which is not among the last four titles
 written: at most these are owed to grounding alone. Then our grounder takes BiLLP's place: each
 title, with the recorded items before it (``repeats``) or with our own (``own repeats``), without
-and with a list that blocks them. What the model would have written after another item nobody knows, so the
-titles stay as they are; and since the log ends at the first recorded repeat, ``repeats`` flatters
-us, and ``own repeats`` is the fairer count.
+and with a list that blocks them. What the model would have written after another item nobody knows,
+so the titles stay as they are; and since the log ends at the first recorded repeat, ``repeats``
+flatters us, and ``own repeats`` is the fairer count.
 
 **Spoilt.** Nobody knows the true item of an invented title. So we spoil titles of the catalogue in
 known ways and count how often each rung finds its way back, by the similarity of spelling from
