@@ -35,6 +35,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from rapidfuzz import fuzz
 from minirec._io import UserError, generator, write_json
 from minirec.demos.billp import read_billp
 from minirec.demos.grounding import Grounder, Grounding, normalise
+from minirec.demos.replies import ReplyError, parse_action, parse_field
 from minirec.demos.vectors import NgramVectors
 from minirec.runs import versions
 from minirec.world.trajectory import Trajectory
@@ -107,6 +109,7 @@ def counts(played: list[Trajectory], find: Finder) -> Counter[str]:
             ours, words = find(title), set(forms[turn].split())
             new = forms[turn] not in forms[start:turn]
             count.update(["steps", "literal" if literal else "invented", f"ours {ours.how}"])
+            count.update(read(trajectory.infos[turn]["reply"]))
             if ours.item == item:
                 count.update(["agree", f"agree {ours.how}"] + ["agree invented"] * (not literal))
             else:
@@ -133,6 +136,16 @@ def counts(played: list[Trajectory], find: Finder) -> Counter[str]:
             own_blocked.append(find(title, own_blocked[start:turn]).item)
             count["own repeats, blocked"] += own_blocked[-1] in own_blocked[start:turn]
     return count
+
+
+def read(reply: str) -> Iterator[str]:
+    """Yield what our own parser finds in a reply as it was recorded."""
+    with suppress(ReplyError):
+        parse_action(reply)
+        yield "actions read"
+    with suppress(ReplyError):
+        parse_field(reply, "thought")
+        yield "thoughts read"
 
 
 def spelling(one: str, two: str) -> float:
@@ -254,7 +267,6 @@ def main() -> int:
             own = [path for path in files if f"_{split}_" in path.name]
             played = [t for path in own for t in read_billp(path)[1]]
             count = total(counts(played, find), raw(own))
-            count["actions read"] = count["thoughts read"] = count["steps"]
             invalid = sum(t.reason == "invalid" for t in played)
             count["actions read"] += invalid
             count["thoughts read"] += invalid

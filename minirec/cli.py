@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     make.add_argument("--calls", type=int, help="how many at a time")
     make.add_argument("--hosts", help="addresses of the servers, commas between them")
     make.add_argument("--roles", help="act, think, reflect or billp")
+    make.add_argument("--json", action="store_true", default=None, help="ask for JSON objects")
     make.add_argument("--out", default="runs/demos", help="folder (default: %(default)s)")
     make.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     make.add_argument("--resume", action="store_true", help="go on with an existing folder")
@@ -171,7 +172,7 @@ def _make_demos(arguments: argparse.Namespace) -> None:
     from minirec.evidence.tables import audit_table
 
     config, given = _settings(arguments), vars(arguments)
-    names = ("chat", "episodes", "calls", "hosts", "roles")
+    names = ("chat", "episodes", "calls", "hosts", "roles", "json")
     asked = {name: given[name] for name in names if given[name] is not None}
     for name in ("episodes", "calls"):
         if asked.get(name, 1) < 1:

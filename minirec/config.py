@@ -62,6 +62,7 @@ class DemosConfig:
     calls: int = setting(8, "calls", "how many at a time, unless the model is simulated")
     timeout: float = setting(120.0, "seconds", "longest wait for one reply")
     roles: str = setting("think", "name", "who speaks: act, think, reflect or billp")
+    json: bool = setting(False, "yes or no", "ask for JSON objects, to a schema where the model knows how")  # noqa: E501 fmt: skip
     vectors: str = setting("none", "name", "where no spelling is near, ground by text vectors: ngrams, ollama:MODEL or sentences:MODEL; none: by spelling alone")  # noqa: E501 fmt: skip
     episodes: int = setting(90, "episodes", "one for each of so many training users")
     turns: int = setting(12, "items", "longest demonstration, so that many users are shown")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,13 @@ from minirec import pipeline
 from minirec._io import IntArray, UserError, read_json, write_json, write_text
 from minirec.config import Config
 from minirec.data.catalogue import Catalogue
-from minirec.demonstrations import ask_chat, live_chat, simulated_chat
+from minirec.demonstrations import live_chat, simulated_chat
 from minirec.demos.audit import audit
 from minirec.demos.billp import read_billp
-from minirec.demos.chat import ChatModel
 from minirec.demos.transcript import Transcript
 from minirec.evidence.tables import audit_table
-from minirec.problem import Setup, load_problem, prepare
-from minirec.runs import SAME_RESULT, RunFolder, always_matters
+from minirec.problem import load_problem, prepare
+from minirec.runs import SAME_RESULT, RunFolder, always_matters, demo_files
 from minirec.world.deepfm import DeepFM
 from minirec.world.trajectory import load_trajectories, save_trajectories
 
@@ -48,32 +45,20 @@ def make(config: Config, out: str | Path, *, seed: int = 0, resume: bool = False
         raise UserError(f"{episodes} episodes need as many training users; there are {people}: "
                         f"use --episodes {people} or fewer")  # fmt: skip
     folder = RunFolder(out, config, resume=resume)
-    told, world = folder.path / "demos.jsonl", folder.path / "world.pt"
-    always = always_matters(setup)
+    world, always = folder.path / "world.pt", always_matters(setup)
     folder.stage("world", always, [world], partial(pipeline.fit_world, setup))
     model = DeepFM.load(world)
-    chat = chat or simulated_chat(setup, model)
+    chat = simulated_chat(setup, model) if chat is None else chat
     if not isinstance(chat, Transcript):
         chat = Transcript(folder.path / "transcript.jsonl", chat, "record")
     asked = {key: v for key, v in config.to_json()["demos"].items() if key not in SAME_RESULT}
     inputs = always | {"asked": asked, "rules": config.to_json()["rules"], "chat": chat.settings}
     counts = np.bincount(setup.split.train.items, minlength=problem.catalogue.n_items)
     describe(folder.path, problem.catalogue, counts)
-    outputs = [told] + [folder.path / "memory.jsonl"] * (config.demos.roles in ("reflect", "billp"))
-    folder.stage("demonstrations", inputs, outputs, partial(_play, setup, model, chat))
-    return told
-
-
-def _play(
-    setup: Setup, model: DeepFM, chat: ChatModel, kept: Path, told: Path, *memory: Path
-) -> None:
-    """Play the episodes and put them, and what was remembered, where they belong."""
-    env, demos = setup.training_env(model), setup.config.demos
-    env.rules = replace(env.rules, max_turns=min(demos.turns, env.rules.max_turns))
-    users = setup.rng("demonstrations").permutation(setup.split.train_users)[: demos.episodes]
-    save_trajectories(told, ask_chat(setup, env, users, chat, kept / "demos.jsonl"))
-    for path in memory:
-        os.replace(kept / "memory.jsonl", path)
+    outputs = [folder.path / name for name in demo_files(config)]
+    play = partial(pipeline.demonstrate, setup, model, chat=chat)
+    folder.stage("demonstrations", inputs, outputs, play)
+    return outputs[0]
 
 
 def bring(source: str | Path, out: str | Path, env: str | Path | None = None) -> Path:
@@ -99,7 +84,9 @@ def describe(folder: Path, catalogue: Catalogue, counts: IntArray | None) -> Non
 
 
 def audits(files: Sequence[str | Path]) -> dict[str, dict[str, Any]]:
-    """Audit files of demonstrations, each by what stands beside it; names are of their folders.
+    """Audit files of demonstrations, each by what stands beside it.
+
+    Each is called by its folder's name, or by its path if another one is called so already.
 
     Raises:
         UserError: If a file is missing.
@@ -116,7 +103,9 @@ def audits(files: Sequence[str | Path]) -> dict[str, dict[str, Any]]:
             names = tuple(known["item_ids"]), tuple(known["titles"]), genres
             catalogue = Catalogue(*names, np.array(known["years"]))
             counts = None if known["counts"] is None else np.array(known["counts"])
-        found[path.resolve().parent.name] = audit(load_trajectories(path), catalogue, counts)
+        called = path.resolve().parent.name
+        called = str(path) if called in found else called
+        found[called] = audit(load_trajectories(path), catalogue, counts)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from minirec._io import IntArray, append_jsonl, progress, write_jsonl
@@ -31,8 +32,7 @@ def live_chat(demos: DemosConfig) -> ChatModel | None:
     if kind == "ollama":
         from minirec.demos.ollama import OllamaChat
 
-        hosts = demos.hosts.split(",") if demos.hosts else None
-        chat = OllamaChat(name, hosts=hosts, timeout=demos.timeout)
+        chat = OllamaChat(name, hosts=_hosts(demos), timeout=demos.timeout)
     elif kind == "openai":
         from minirec.demos.openai import OpenAIChat
 
@@ -42,6 +42,11 @@ def live_chat(demos: DemosConfig) -> ChatModel | None:
     if chat is not None:
         _ = chat.settings  # is there a server, and has it the model?
     return chat
+
+
+def _hosts(demos: DemosConfig) -> list[str] | None:
+    """Return the addresses that the settings name, if they do."""
+    return [host.strip() for host in demos.hosts.split(",")] if demos.hosts else None
 
 
 def simulated_chat(setup: Setup, model: DeepFM, **dials: float) -> SimulatedChat:
@@ -72,7 +77,7 @@ def text_vectors(demos: DemosConfig) -> TextVectors | None:
     if kind == "ollama":
         from minirec.demos.ollama import OllamaVectors
 
-        return OllamaVectors(name, demos.hosts and demos.hosts.split(",")[0])
+        return OllamaVectors(name, _hosts(demos))
     if kind == "sentences":
         return SentenceVectors(name)
     return NgramVectors() if kind == "ngrams" else None
@@ -85,7 +90,8 @@ def ask_chat(
 
     Beside ``kept``, ``memory.jsonl`` gets what was remembered and forgotten, if anything was.
     """
-    demos, roles = setup.config.demos, roles_named(setup.config.demos.roles)
+    demos = setup.config.demos
+    roles = replace(roles_named(demos.roles), json=demos.json)
     done = load_trajectories(kept) if kept.is_file() else []
     save_trajectories(kept, done)  # a line that was cut off is gone for good
     vectors = text_vectors(demos)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,13 +75,28 @@ def fit_world(setup: Setup, kept: Path, target: Path) -> None:
     ).save(target)  # fmt: skip
 
 
-def demonstrate(setup: Setup, model: DeepFM, kept: Path, target: Path) -> None:
-    """Stage 2: let the chat model play the training environment, one training user an episode."""
+def demonstrate(
+    setup: Setup, model: DeepFM, kept: Path, target: Path, *memory: Path,
+    chat: ChatModel | None = None,
+) -> None:  # fmt: skip
+    """Stage 2: let the chat model play the training environment, one training user an episode.
+
+    Args:
+        setup: The seed's setup.
+        model: The world model.
+        kept: Where to keep what has been reached.
+        target: Gets the episodes.
+        memory: Gets what was remembered and forgotten, where the roles remember anything.
+        chat: The chat model; None takes the one that the settings name.
+    """
     env, demos = setup.training_env(model), setup.config.demos
     env.rules = replace(env.rules, max_turns=min(demos.turns, env.rules.max_turns))
     users = setup.rng("demonstrations").permutation(setup.split.train_users)[: demos.episodes]
-    chat = chat_model(setup, model, target.with_name("transcript.jsonl"))
+    if chat is None:
+        chat = chat_model(setup, model, target.with_name("transcript.jsonl"))
     save_trajectories(target, ask_chat(setup, env, users, chat, kept / "demos.jsonl"))
+    for path in memory:
+        os.replace(kept / "memory.jsonl", path)
 
 
 def chat_model(setup: Setup, model: DeepFM, transcript: Path) -> ChatModel:

@@ -17,6 +17,7 @@ from typing import Any
 from minirec import __version__, pipeline
 from minirec._io import UserError, append_jsonl, read_json, read_jsonl, write_json, write_text
 from minirec.config import Config
+from minirec.demos.roles import roles_named
 from minirec.evidence.tables import Results, results_table
 from minirec.problem import Problem, Setup, load_problem, prepare
 from minirec.world.deepfm import DeepFM
@@ -204,6 +205,11 @@ def always_matters(setup: Setup) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def demo_files(config: Config) -> list[str]:
+    """Return the names of what the demonstrations leave: episodes, and memories if there are."""
+    return ["demos.jsonl"] + ["memory.jsonl"] * roles_named(config.demos.roles).remember
+
+
 def run_seed(folder: RunFolder, setup: Setup, device: str) -> dict[str, Any]:
     """Run or resume all stages of one seed; return what its ``evaluation.json`` holds."""
     config, where = setup.config, f"seed-{setup.seed}"
@@ -223,7 +229,7 @@ def run_seed(folder: RunFolder, setup: Setup, device: str) -> dict[str, Any]:
     [fitted] = stage("world", {}, partial(pipeline.fit_world, setup), "world.pt")
     model = DeepFM.load(fitted)
     show = partial(pipeline.demonstrate, setup, model)
-    [told] = stage("demonstrations", by, show, "demos.jsonl")
+    told, *_ = stage("demonstrations", by, show, *demo_files(config))
     imitated = learned | by | {"demonstrations": file_hash(told)}
 
     shown = load_trajectories(told)

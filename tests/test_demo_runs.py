@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from conftest import write_toml
-from minirec._io import UserError
+from minirec._io import UserError, read_jsonl
 from minirec.cli import main
 from minirec.config import config_from
 from minirec.demo_runs import audits, make
 from minirec.demos.transcript import Transcript
-from minirec.runs import TINY
+from minirec.runs import TINY, run
 from ollama_server import OllamaServer, simulated
 
 TABLES = {"world": TINY["world"], "demos": {"episodes": 20, "roles": "billp", "turns": 5}}
@@ -61,6 +62,23 @@ def test_killed_and_resumed_it_is_the_same(whole: Path, tmp_path: Path) -> None:
     assert main([*call[3:], "--resume"]) == 0
     assert contents(out) == contents(whole)
     assert (out / "audit.md").is_file() and (out / "audit.png").is_file()
+
+
+def test_a_whole_run_keeps_what_was_remembered(tmp_path: Path) -> None:
+    demos = TINY["demos"] | {"roles": "billp", "json": True}
+    run(config_from(TINY | {"demos": demos}), tmp_path / "run", seeds=[0])
+    rows = read_jsonl(tmp_path / "run/seed-0/memory.jsonl")
+    assert {row["memory"] for row in rows} == {"reflections", "experiences"}
+    told = read_jsonl(tmp_path / "run/seed-0/demos.jsonl")
+    assert all(info["reply"].startswith("{") for episode in told for info in episode["infos"])
+
+
+def test_audits_tell_folders_of_one_name_apart(whole: Path, tmp_path: Path) -> None:
+    other = tmp_path / "elsewhere" / whole.name
+    shutil.copytree(whole, other)
+    found = audits([whole, other])
+    assert list(found) == [whole.name, str(other / "demos.jsonl")]
+    assert len({str(audit) for audit in found.values()}) == 1
 
 
 def test_a_transcript_stands_in_for_its_model(whole: Path, tmp_path: Path) -> None:

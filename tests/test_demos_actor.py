@@ -107,8 +107,15 @@ def test_default_dials_lie_in_the_recorded_range(number: int, preset: str) -> No
     assert summary["unreadable_replies"] > 0 and summary["repeats"] > 0
 
 
-def test_where_repeats_are_masked_there_are_none(world: SmallWorld) -> None:
-    assert audit(play(world, sample(0, 60)))["repeats"] == 0
+LONG = pytest.mark.xfail(strict=True, reason="nobody repeats there: 20 recommendations, not 17")
+
+
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=LONG)])
+def test_where_repeats_are_masked_they_do_too(number: int) -> None:
+    summary = audit(play(small_world(number), sample(0, 250)))
+    assert 0.36 <= summary["invented_share"] <= 0.82
+    assert summary["repeats"] == 0 and summary["unreadable_replies"] > 0
+    assert 3.5 <= summary["mean_length"] <= 17
 
 
 def test_more_knowledge_noise_earns_less(world: SmallWorld) -> None:

@@ -272,6 +272,23 @@ def test_vectors_have_length_1_and_keep_their_order(server: OllamaServer) -> Non
     assert model.vectors([]).shape == (0, 0)
 
 
+def test_vectors_that_cannot_be_had_are_a_mistake_to_mend(
+    server: OllamaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = OllamaVectors("small", server.url)
+    model._chat.pause = 0.0
+    monkeypatch.setattr("ollama_server.vector", lambda text: ["no number"])
+    with pytest.raises(UserError, match=r"no text vectors by small: .*unreadable.*--resume"):
+        model.vectors(["a"])
+
+
+def test_vectors_come_from_a_server_that_is_well(servers: list[OllamaServer]) -> None:
+    model = OllamaVectors("small", [one.url for one in servers])
+    model._chat.pause = 0.0
+    servers[0].__exit__(None, None, None)
+    assert model.vectors(["a", "b"]).shape == (2, 64)
+
+
 def test_vectors_are_asked_for_again(
     server: OllamaServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

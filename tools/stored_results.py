@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -263,7 +263,6 @@ def ppo() -> str:
 
 def grounding() -> str:
     """Return how recorded titles are grounded, by domain, and how well both groundings agree."""
-    parts = stored("grounding")["parts"]
     shown = {
         "actions read": "actions read",
         "thoughts read": "thoughts read",
@@ -276,18 +275,11 @@ def grounding() -> str:
         "where they differ, no word in common: recorded": "recorded has no word in common",
         "the same, ours": "ours has no word in common",
     }
-    names = {"steam": "games", "amazon": "books", "all": "both"}
-    rows = [
-        [words, *(f"{100 * parts[part]['shares'][key]:.1f}" for part in names)]
-        for words, key in shown.items()
-    ]
-    return markdown(["share [%]", *names.values()], rows)
+    return recorded_parts("share [%]", shown, lambda part, key: f"{100 * part['shares'][key]:.1f}")
 
 
 def recorded_repeats() -> str:
     """Return how often users quit at a repeat in the recorded sessions, and with our grounding."""
-    parts = stored("grounding")["parts"]
-    names = {"steam": "games", "amazon": "books", "all": "both"}
     shown = {
         "quits": "quits",
         "at a repeat of one of the last four, as recorded": "recorded repeats",
@@ -297,11 +289,17 @@ def recorded_repeats() -> str:
         "repeats in all steps, our grounding throughout": "own repeats",
         "the same with a block list": "own repeats, blocked",
     }
-    rows = [
-        [words, *(f"{parts[part]['counts'].get(key, 0):,}" for part in names)]
-        for words, key in shown.items()
-    ]
-    return markdown(["count", *names.values()], rows)
+    return recorded_parts("count", shown, lambda part, key: f"{part['counts'].get(key, 0):,}")
+
+
+def recorded_parts(
+    heading: str, shown: dict[str, str], form: Callable[[dict[str, Any], str], str]
+) -> str:
+    """Return one row for each of ``shown`` (words: key), a column for games, books and both."""
+    names, parts = NAMES | {"all": "both"}, stored("grounding")["parts"]
+    names = {part: names[part] for part in ("steam", "amazon", "all")}
+    rows = [[words, *(form(parts[p], key) for p in names)] for words, key in shown.items()]
+    return markdown([heading, *names.values()], rows)
 
 
 def demonstrators() -> str:

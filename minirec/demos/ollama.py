@@ -17,7 +17,7 @@ import numpy as np
 from ollama import Client, ResponseError
 
 from minirec._io import FloatArray, UserError
-from minirec.demos.chat import Hiccup, Message, Reply, persist
+from minirec.demos.chat import ChatError, Hiccup, Message, Reply, persist
 
 CHUNK = 64  # texts a request for vectors
 
@@ -133,37 +133,41 @@ class OllamaChat:
 
 
 class OllamaVectors:
-    """Text vectors of a model that an Ollama server runs. Built in chapter 5.
+    """Text vectors of a model that one or several Ollama servers run. Built in chapter 5.
 
     Args:
         model: Name of a pulled model for embeddings, like ``nomic-embed-text``.
-        host: Address of the server; None takes ``OLLAMA_HOST``, then the local default.
+        hosts: Addresses of the servers; None takes ``OLLAMA_HOST``, then the local default.
 
     Raises:
         UserError: If the model has no name or the address cannot be read.
     """
 
-    def __init__(self, model: str, host: str | None = None) -> None:
-        self.name, self._chat = model, OllamaChat(model, hosts=host)
+    def __init__(self, model: str, hosts: str | Sequence[str] | None = None) -> None:
+        self.name, self._chat = model, OllamaChat(model, hosts=hosts)
 
     def vectors(self, texts: Sequence[str]) -> FloatArray:
         """Return a vector of length 1 for each text, shape (n, d), float32.
 
         Raises:
-            ChatError: If every attempt failed although the server holds the model.
-            UserError: If it does not, or if there is none.
+            UserError: If there is no server, it lacks the model, or every attempt failed.
         """
         rows, chat = list[FloatArray](), self._chat
         for start in range(0, len(texts), CHUNK):
             ask = partial(self._embed, texts[start : start + CHUNK], rows)
-            persist(ask, chat.check, chat.attempts, chat.pause)
+            try:
+                persist(ask, chat.check, chat.attempts, chat.pause)
+            except ChatError as error:  # nothing can be done without: a reply can, a vector cannot
+                mend = "look at the server, then go on with --resume"
+                raise UserError(f"no text vectors by {self.name}: {error}; {mend}") from None
         every = np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
         length = np.linalg.norm(every, axis=1, keepdims=True)
         return np.asarray(every / np.maximum(length, 1e-12), np.float32)
 
     def _embed(self, texts: Sequence[str], rows: list[FloatArray], attempt: int) -> Reply:
         """Append the vectors of a few texts, shape (n, d)."""
-        (client,) = self._chat.clients.values()
+        clients = list(self._chat.clients.values())
+        client = clients[attempt % len(clients)]
         with _hiccups():
             found = client.embed(self.name, list(texts)).embeddings
             pairs = zip(texts, found, strict=True)  # raises unless there is a vector for each text
