@@ -311,16 +311,15 @@ def demonstrators() -> str:
         who = "GPT-3.5" if kind == "recorded" else "simulated"
         columns |= {f"{who}, {NAMES.get(place, place)}, {way}": a for way, a in found.items()}
     shown = {
-        "episodes": lambda a: f"{a['episodes']:,}",
         "Len [items]": lambda a: f"{a['mean_length']:.1f}",
-        "titles not in the catalogue [%]": lambda a: f"{100 * a['invented_share']:.0f}",
-        "ten items shown most [% of steps]": lambda a: f"{100 * a['top10_share']:.0f}",
-        "effective number of items": lambda a: f"{a['effective_items']:.0f}",
+        "not in the catalogue [%]": lambda a: f"{100 * a['invented_share']:.0f}",
+        "top ten items [%]": lambda a: f"{100 * a['top10_share']:.0f}",
+        "effective items": lambda a: f"{a['effective_items']:.0f}",
         "popularity [percentile]": lambda a: f"{100 * a['popularity']:.0f}",
-        "repeats in the window [% of steps]": lambda a: (
+        "repeats [%]": lambda a: (
             f"{100 * a['window_repeats'] / a['steps']:.1f}"
         ),
-        "thoughts that fit [%]": lambda a: f"{100 * a['coherence']:.0f}",
+        "thoughts fit [%]": lambda a: f"{100 * a['coherence']:.0f}",
         "by chance [%]": lambda a: f"{100 * a['coherence_by_chance']:.0f}",
     }
     rows = [[words, *(show(a) for a in columns.values())] for words, show in shown.items()]
