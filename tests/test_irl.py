@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from minirec import UserError
 from minirec.irl.adversarial import Discriminator, adversarial_round, discriminator_step
-from minirec.irl.rewards import RewardForm, RewardNet, Transitions
+from minirec.irl.rewards import RewardForm, RewardNet, Transitions, load_reward
+from minirec.irl.source import LearnedSource
 from minirec.rl.memory import RewardMemory
 from minirec.rl.policy import RIDGE, build_policy
+from minirec.rl.settings import FORMS
+from minirec.world.env import RecEnv
+from minirec.world.histories import Histories
+from minirec.world.rules import RULES
 
 N, K = 8, 3
 
@@ -55,7 +61,98 @@ def test_what_the_demonstrator_does_is_paid_better_in_every_form():
     discriminator, demos, policy, _ = trained()
     for form in RewardForm:
         assert discriminator.pay(demos, form).mean() > discriminator.pay(policy, form).mean()
-    assert (discriminator.pay(policy, RewardForm.GAIL) > 0).all()
+
+
+def test_every_form_is_the_function_of_d_that_its_name_says():
+    discriminator, policy = Discriminator(net()), transitions([4, 5, 6, 7])
+    d = discriminator(policy).sigmoid().detach()
+    paid = {form: discriminator.pay(policy, form) for form in RewardForm}
+    assert torch.allclose(paid[RewardForm.GAIL], -torch.log(1 - d), atol=1e-5)
+    assert torch.allclose(paid[RewardForm.LOG_D], torch.log(d), atol=1e-5)
+    assert torch.allclose(paid[RewardForm.AIRL], torch.log(d) - torch.log(1 - d), atol=1e-4)
+    shaped = paid[RewardForm.AIRL] + policy.log_probs
+    assert torch.allclose(paid[RewardForm.SHAPED], shaped, atol=1e-5)
+    assert (paid[RewardForm.GAIL] > 0).all() and (paid[RewardForm.LOG_D] < 0).all()
+    assert tuple(form.value for form in RewardForm) == FORMS
+
+
+def test_gails_logits_leave_the_policy_out():
+    discriminator = Discriminator(net(), structured=False)
+    rare, usual = transitions([0, 1], log_prob=-5.0), transitions([0, 1], log_prob=-1.0)
+    assert torch.equal(discriminator(rare), discriminator(usual))
+
+
+def test_statistics_tell_a_coin_from_a_judge():
+    _, _, _, sure = trained()
+    assert sure["entropy"] < 0.3 and sure["logit_demos"] > 1 and sure["logit_policy"] < -1
+    coin, alike = Discriminator(net(), structured=False), transitions([0, 1, 2, 3])
+    for parameter in coin.parameters():
+        torch.nn.init.zeros_(parameter)
+    optimiser, generator = torch.optim.SGD(coin.parameters(), 0.0), torch.Generator()
+    found = discriminator_step(coin, optimiser, alike, alike, batch=8, generator=generator)
+    assert found["entropy"] == pytest.approx(np.log(2)) and found["logit_demos"] == 0
+
+
+def test_the_gradient_penalty_is_the_squared_slope_and_flattens_g():
+    network, batch = net(), transitions([0, 1, 2, 3])
+    inputs = network.inputs(batch.items, batch.rewards, batch.acts).double()
+    g = network.double().g
+    slopes, epsilon = [], 1e-6
+    for row in inputs:
+        steps = torch.eye(len(row), dtype=row.dtype) * epsilon
+        slopes.append((g(row + steps) - g(row - steps)).squeeze(1) / (2 * epsilon))
+    expected = torch.stack(slopes).square().sum(1).mean().item()
+    assert network.float().steepness(batch).item() == pytest.approx(expected, rel=1e-3)
+    demos, policy = transitions([0, 1, 2, 3] * 30), transitions([4, 5, 6, 7] * 30, seed=1)
+    steep = []
+    for penalty in (0.0, 1.0):
+        discriminator, generator = Discriminator(net()), torch.Generator().manual_seed(0)
+        optimiser = torch.optim.Adam(discriminator.parameters(), lr=1e-2)
+        for _ in range(100):
+            discriminator_step(
+                discriminator, optimiser, demos, policy, batch=32, generator=generator,
+                penalty=penalty,
+            )  # fmt: skip
+        steep.append(discriminator.net.steepness(demos).item())
+    assert steep[1] < steep[0] / 3
+
+
+def test_a_saved_reward_is_the_same_and_other_files_are_refused(tmp_path):
+    network, batch = net(), transitions([0, 1, 2, 3])
+    network.save(tmp_path / "reward.pt")
+    assert torch.equal(load_reward(tmp_path / "reward.pt")(batch), network(batch))
+    with pytest.raises(UserError, match="no such file"):
+        load_reward(tmp_path / "other.pt")
+    (tmp_path / "other.pt").write_text("hello")
+    with pytest.raises(UserError, match="holds no learned reward"):
+        load_reward(tmp_path / "other.pt")
+    torch.save({"net": {}}, tmp_path / "empty.pt")
+    with pytest.raises(UserError, match="holds no learned reward"):
+        load_reward(tmp_path / "empty.pt")
+
+
+def test_a_learned_reward_pays_an_environment():
+    rng = np.random.default_rng(0)
+    items, ratings = rng.integers(0, N, 12), rng.uniform(1, 5, 12)
+    histories = Histories(items, ratings, np.arange(0, 13, 3), N)
+    source = LearnedSource(net(), histories, ratings, K=K)
+    rows = source.reward_rows(np.arange(4))
+    assert rows.mean() == pytest.approx(ratings.mean(), abs=1e-4)
+    assert rows.std() == pytest.approx(ratings.std(), abs=1e-4)
+    window = map(torch.from_numpy, histories.window(np.array([2]), K))
+    window = [part.repeat(N, 1) for part in window]
+    raw = net().reward(*window, torch.arange(N)).tolist()
+    assert np.argsort(raw).tolist() == np.argsort(rows[2]).tolist()
+    env = RecEnv(source, RULES["no_repeat"], histories, K=K)
+    env.reset(options={"user": 2})
+    free = int(np.flatnonzero(histories.unseen(np.array([2]))[0])[0])
+    assert env.step(free)[1] == pytest.approx(rows[2, free], abs=1e-5)
+    with pytest.raises(UserError, match="knows 8 items but the histories 9"):
+        LearnedSource(net(), Histories.empty(4, 9), ratings)
+    flat = net()
+    torch.nn.init.zeros_(flat.g[-1].weight)
+    with pytest.raises(UserError, match="the same for all items"):
+        LearnedSource(flat, histories, ratings, K=K)
 
 
 def test_a_surprising_step_of_the_policy_looks_more_like_the_demonstrator():

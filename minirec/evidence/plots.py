@@ -1,4 +1,4 @@
-"""The three figures of a run and that of an audit; the only module that imports matplotlib.
+"""The figures of a run, of an audit, of a learned reward; the only module that imports matplotlib.
 
 Figures are built with matplotlib's object interface, so they need no display. Each function
 returns the figure, an alt text that states what the data show, and a caption that says what is
@@ -20,6 +20,7 @@ from minirec._io import FloatArray, UserError, atomic
 from minirec.evidence.metrics import steps_to_reach
 from minirec.evidence.statistics import half_width, t_interval
 from minirec.evidence.tables import OURS, Results, method_names, per_seed, shown_name, with_shares
+from minirec.irl.compare import rank_correlations
 
 Drawn = tuple[Figure, str, str]
 """A figure, its alt text, its caption."""
@@ -252,6 +253,50 @@ def audit_figure(audits: dict[str, dict[str, Any]]) -> Drawn:
         "items shuffled); and how popular the items shown are (line: no bias)."
     )
     return figure, f"{'. '.join(told)}.", caption
+
+
+def reward_recovery(learned: FloatArray, truth: FloatArray) -> Drawn:
+    """Draw a learned reward against the true one, and how well it ranks each user's items.
+
+    Args:
+        learned: Learned reward of B users and N items, any offset and scale, shape (B, N).
+        truth: True rewards, rating points, shape (B, N).
+
+    Raises:
+        UserError: If the shapes differ.
+    """
+    if learned.shape != truth.shape:
+        raise UserError(f"learned rewards {learned.shape} and true ones {truth.shape} must pair up")
+    ranks = rank_correlations(learned, truth)
+    figure = Figure(figsize=(WIDTH, 3.0), facecolor="white", layout="constrained")
+    left, right = figure.subplots(1, 2)
+    standard = (learned - learned.mean()) / learned.std()
+    edges = np.quantile(truth, np.linspace(0, 1, 11))
+    bins = np.searchsorted(edges[1:-1], truth.ravel())
+    tenths = [bins == b for b in np.unique(bins)]
+    middle = [truth.ravel()[tenth].mean() for tenth in tenths]
+    low, median, high = np.transpose(
+        [np.percentile(standard.ravel()[tenth], (25, 50, 75)) for tenth in tenths]
+    )
+    style = METHOD_STYLE["IL-Rec"]
+    left.fill_between(middle, low, high, color=style.colour, alpha=0.2, lw=0)
+    left.plot(middle, median, **style.kwargs(linewidth=2))
+    left.set(xlabel="true reward [rating points]", ylabel="learned reward [standard deviations]")
+    right.hist(ranks[np.isfinite(ranks)], bins=np.linspace(-1, 1, 21), color="#0072B2", ec="white")
+    right.axvline(0, color="#000000", linewidth=1)
+    right.set(xlabel="rank correlation of one user", ylabel="users", xlim=(-1, 1))
+    for panel in (left, right):
+        _style(panel)
+    mean, above = float(np.nanmean(ranks)), float(np.mean(ranks[np.isfinite(ranks)] > 0))
+    alt = (
+        "The learned reward ranks items like the truth with a mean rank correlation of "
+        f"{mean:.2f}, above 0 for {100 * above:.0f} % of the users."
+    )
+    caption = (
+        f"n = {len(ranks)} users. Left: median learned reward by tenth of the true one, band: "
+        "quartiles. Right: Spearman's rank correlation over the items, user by user."
+    )
+    return figure, alt, caption
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

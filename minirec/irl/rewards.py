@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import Enum
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from minirec._io import UserError, save_tensors
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,15 @@ class Transitions:
 class RewardForm(Enum):
     """Which function of the discriminator the agent is paid; built in chapter 9.
 
-    The sign decides what mere survival is worth in an episode that can end early.
+    D is the probability of *demonstrator*. The sign decides what mere survival is worth in an
+    episode that can end early.
     """
 
-    REWARD = "reward"  # g(s, a): AIRL's reward without shaping, centred where it is used
-    AIRL = "airl"  # f - log pi: any sign
-    GAIL = "gail"  # -log(1 - D): always positive, so surviving pays
+    REWARD = "reward"  # g(s, a): AIRL's reward without shaping; any sign
+    SHAPED = "shaped"  # f(s, a, s'): the same with its potential; any sign
+    AIRL = "airl"  # f - log pi = log D - log(1 - D): any sign
+    GAIL = "gail"  # -log(1 - D), IL-Rec's -log D of the policy: above 0, so surviving pays
+    LOG_D = "log_d"  # log D: below 0, so leaving early pays
 
 
 class RewardNet(nn.Module):
@@ -88,11 +94,21 @@ class RewardNet(nn.Module):
         count = known.sum(1).clamp(min=1)
         return torch.cat([x.sum(1), (liking * x).sum(1), liking.sum(1)], 1) / count
 
-    def reward(self, items: Tensor, rewards: Tensor, acts: Tensor) -> Tensor:
-        """Return g(s, a) of windows (M, K) and items (M,) -> (M,): the learned_reward."""
+    def inputs(self, items: Tensor, rewards: Tensor, acts: Tensor) -> Tensor:
+        """Return what g reads of windows (M, K) and items (M,), shape (M, 4f + 1)."""
         state, x = self.state(items, rewards), self.features[acts]
         liked = state[:, x.shape[1] : -1]
-        return torch.squeeze(self.g(torch.cat([state, x, liked * x], 1)), 1)
+        return torch.cat([state, x, liked * x], 1)
+
+    def reward(self, items: Tensor, rewards: Tensor, acts: Tensor) -> Tensor:
+        """Return g(s, a) of windows (M, K) and items (M,) -> (M,): the learned_reward."""
+        return torch.squeeze(self.g(self.inputs(items, rewards, acts)), 1)
+
+    def steepness(self, batch: Transitions) -> Tensor:
+        """Return the mean squared slope of g at some transitions, a scalar with gradients."""
+        inputs = self.inputs(batch.items, batch.rewards, batch.acts).detach().requires_grad_()
+        (slope,) = torch.autograd.grad(self.g(inputs).sum(), inputs, create_graph=True)
+        return slope.square().sum(1).mean()
 
     def forward(self, batch: Transitions) -> Tensor:
         """Return f(s, a, s') of each transition, shape (M,)."""
@@ -101,3 +117,26 @@ class RewardNet(nn.Module):
         there = self.h(self.state(batch.next_items, batch.next_rewards)).squeeze(1)
         f: Tensor = g + self.discount * ~batch.terminated * there - here
         return f
+
+    def save(self, path: str | Path) -> None:
+        """Write the weights and the item features, atomically; :func:`load_reward` reads them."""
+        save_tensors(path, {"discount": self.discount, "net": self.state_dict()})
+
+
+def load_reward(path: str | Path) -> RewardNet:
+    """Return the reward network that :meth:`RewardNet.save` wrote.
+
+    Raises:
+        UserError: If there is no such file, or it holds something else.
+    """
+    try:
+        stored = torch.load(path, weights_only=True, map_location="cpu")
+        state, discount = stored["net"], float(stored["discount"])
+        hidden, features = len(state["g.0.weight"]), state["features"][:-1]
+        net = RewardNet(features, hidden=hidden, discount=discount)
+        net.load_state_dict(state)
+    except FileNotFoundError:
+        raise UserError(f"no such file: {path}") from None
+    except Exception as error:  # torch and pickle raise many kinds for a file that is none of ours
+        raise UserError(f"{path} holds no learned reward ({error}); give one saved by it") from None
+    return net.eval()

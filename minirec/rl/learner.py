@@ -65,6 +65,7 @@ class ILRec:
         parameters = self.discriminator.parameters()
         self.disc_optimiser = torch.optim.Adam(parameters, lr=config.disc_rate)
         self.steps = 0 if demos is None else int(demos.valid.sum())
+        self.statistics: dict[str, float] = {}
         self.weights = None if demos is None else torch.ones_like(demos.rewards)
         self.segment: Segment | None = None
         self.memory = RewardMemory(features.shape[1] + 2, config.memory, features.device)
@@ -85,10 +86,12 @@ class ILRec:
         self.optimiser.param_groups[0]["lr"] = self.config.actor_rate
 
     def adversarial(self) -> None:
-        """Run one round of adversarial IRL and refresh the demonstration weights."""
-        adversarial_round(
-            self.discriminator, self.disc_optimiser, self, form=RewardForm.AIRL,
-            steps=self.config.disc_steps, batch=self.config.disc_batch, generator=self.generator,
+        """Run one round of adversarial IRL, whose ``statistics`` stay, and weigh anew."""
+        config = self.config
+        self.statistics = adversarial_round(
+            self.discriminator, self.disc_optimiser, self, form=RewardForm(config.form),
+            steps=config.disc_steps, batch=config.disc_batch, generator=self.generator,
+            penalty=config.disc_penalty,
         )  # fmt: skip
         self.refresh_weights()
 
@@ -113,13 +116,15 @@ class ILRec:
     def improve(self, reward: RewardFunction) -> None:
         """Take one actor-critic step on the last segment, with ``reward`` as a bonus.
 
-        It is standardised over the segment first: its scale is arbitrary, and a mean other than 0
-        would pay or fine mere survival.
+        Unless told otherwise it is standardised over the segment first: its scale is arbitrary,
+        and a mean other than 0 would pay or fine mere survival.
         """
         assert self.segment is not None
         learned, paid = reward(as_transitions(self.segment)), self.segment.rewards
-        standard = (learned - learned.mean()) / (learned.std() + 1e-6)
-        self._improve(self.segment, paid + self.config.bonus * standard.view_as(paid))
+        if self.config.standardise:
+            learned = (learned - learned.mean()) / (learned.std() + 1e-6)
+        task = self.config.task * paid
+        self._improve(self.segment, task + self.config.bonus * learned.view_as(paid))
 
     def refresh_weights(self) -> None:
         """Weigh every demonstrated step by the present critic and discriminator."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from minirec._io import setting
+from minirec._io import UserError, setting
+
+FORMS = ("reward", "shaped", "airl", "gail", "log_d")
+"""The values of ``minirec.irl.rewards.RewardForm``, which loads torch (tested to be equal)."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,17 @@ class LearnerConfig:
     disc_steps: int = setting(4, "steps", "discriminator steps a round")
     disc_batch: int = setting(128, "transitions", "of each side in a discriminator step")
     disc_rate: float = setting(1e-3, "per step", "learning rate of the discriminator (Adam)")
+    disc_penalty: float = setting(0.0, "per squared slope", "weight of the discriminator's gradient penalty")  # noqa: E501 fmt: skip
+    form: str = setting("airl", "name", "what adversarial rounds pay: reward, shaped, airl, gail, log_d")  # noqa: E501 fmt: skip
+    standardise: bool = setting(True, "yes or no", "whether the learned reward is standardised before it is paid")  # noqa: E501 fmt: skip
+    task: float = setting(1.0, "share", "of the environment's own reward beside the learned one")
     imitation: float = setting(0.05, "per nat", "lambda_imit at the start")
     imitation_steps: int = setting(15_000, "environment steps", "when lambda_imit has faded to 0")
     demo_batch: int = setting(32, "demonstrations", "demonstrations in an imitation step")
     bonus: float = setting(0.1, "rating points", "weight of the standardised learned reward")
     weight_temperature: float = setting(1.0, "standard deviations", "beta: how sharply w_env prefers good steps")  # noqa: E501 fmt: skip
     weight_mix: float = setting(0.5, "share", "alpha: exponent of w_env, 1 - alpha that of w_irl")
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise UserError(f"learner.form is {self.form!r}; use one of {', '.join(FORMS)}")
