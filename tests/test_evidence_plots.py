@@ -14,6 +14,7 @@ from evidence_results import LEARNERS, audited, made_up
 from minirec._io import UserError
 from minirec.evidence import plots
 from minirec.evidence.tables import METHODS
+from minirec.irl.compare import rank_correlations
 
 FIGURES = [plots.learning_curves, plots.shares, plots.length_reward]
 OKABE_ITO = {
@@ -131,3 +132,16 @@ def test_importing_evidence_loads_neither_matplotlib_nor_torch():
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_recovered_reward_is_drawn_beside_the_truth():
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(1, 5, (30, 40))
+    for learned, above in ((truth + rng.normal(size=truth.shape), 100), (-truth, 0)):
+        figure, alt, caption = plots.reward_recovery(learned, truth)
+        assert figure.get_figwidth() == plots.WIDTH and "n = 30 users" in caption
+        mean = rank_correlations(learned, truth).mean()
+        assert f"rank correlation of {mean:.2f}, above 0 for {above} % of the users" in alt
+        assert sum(bar.get_height() for bar in figure.axes[1].patches) == 30
+    with pytest.raises(UserError, match="must pair up"):
+        plots.reward_recovery(truth, truth[:, 1:])

@@ -275,9 +275,8 @@ def reward_recovery(learned: FloatArray, truth: FloatArray) -> Drawn:
     bins = np.searchsorted(edges[1:-1], truth.ravel())
     tenths = [bins == b for b in np.unique(bins)]
     middle = [truth.ravel()[tenth].mean() for tenth in tenths]
-    low, median, high = np.transpose(
-        [np.percentile(standard.ravel()[tenth], (25, 50, 75)) for tenth in tenths]
-    )
+    quartiles = [np.percentile(standard.ravel()[tenth], (25, 50, 75)) for tenth in tenths]
+    low, median, high = np.transpose(quartiles)
     style = METHOD_STYLE["IL-Rec"]
     left.fill_between(middle, low, high, color=style.colour, alpha=0.2, lw=0)
     left.plot(middle, median, **style.kwargs(linewidth=2))
@@ -285,13 +284,11 @@ def reward_recovery(learned: FloatArray, truth: FloatArray) -> Drawn:
     right.hist(ranks[np.isfinite(ranks)], bins=np.linspace(-1, 1, 21), color="#0072B2", ec="white")
     right.axvline(0, color="#000000", linewidth=1)
     right.set(xlabel="rank correlation of one user", ylabel="users", xlim=(-1, 1))
-    for panel in (left, right):
-        _style(panel)
+    _style(left)
+    _style(right)
     mean, above = float(np.nanmean(ranks)), float(np.mean(ranks[np.isfinite(ranks)] > 0))
-    alt = (
-        "The learned reward ranks items like the truth with a mean rank correlation of "
-        f"{mean:.2f}, above 0 for {100 * above:.0f} % of the users."
-    )
+    alt = "The learned reward ranks items like the truth with a mean rank correlation of "
+    alt += f"{mean:.2f}, above 0 for {100 * above:.0f} % of the users."
     caption = (
         f"n = {len(ranks)} users. Left: median learned reward by tenth of the true one, band: "
         "quartiles. Right: Spearman's rank correlation over the items, user by user."

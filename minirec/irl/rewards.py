@@ -69,6 +69,7 @@ class RewardNet(nn.Module):
         features: Item features, shape (N, f), dimensionless.
         hidden: Width of the two hidden layers.
         discount: gamma of the shaping term.
+        level: About where g starts, before it has learned anything.
 
     Source:
         Fu, Luo and Levine (2018), eq. 4; terminal potential zero: Ng, Harada and Russell (1999).
@@ -76,14 +77,16 @@ class RewardNet(nn.Module):
 
     features: Tensor
 
-    def __init__(self, features: Tensor, *, hidden: int = 64, discount: float = 0.95) -> None:
+    def __init__(
+        self, features: Tensor, *, hidden: int = 64, discount: float = 0.95, level: float = 0.0
+    ) -> None:
         super().__init__()
         size, self.discount = features.shape[1], discount
         self.register_buffer("features", F.pad(features, (0, 0, 0, 1)))
-        self.g = nn.Sequential(
-            nn.Linear(4 * size + 1, hidden), nn.ReLU(),
-            nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1),
-        )  # fmt: skip
+        inputs, middle = nn.Linear(4 * size + 1, hidden), nn.Linear(hidden, hidden)
+        last = nn.Linear(hidden, 1)
+        last.bias.data += level
+        self.g = nn.Sequential(inputs, nn.ReLU(), middle, nn.ReLU(), last)
         self.h = nn.Sequential(nn.Linear(2 * size + 1, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def state(self, items: Tensor, rewards: Tensor) -> Tensor:

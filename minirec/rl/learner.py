@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -60,8 +61,11 @@ class ILRec:
         self.optimiser = torch.optim.Adam([slower, {"params": rest}], lr=config.rate)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            net = RewardNet(features, discount=config.discount)
-        self.discriminator = Discriminator(net).to(features.device)
+            structured = config.form not in ("gail", "log_d")
+            # logits are f - log pi: with f = 0 all that a uniform policy does has log N
+            level = -math.log(len(features)) if structured and config.even_start else 0.0
+            net = RewardNet(features, discount=config.discount, level=level)
+        self.discriminator = Discriminator(net, structured=structured).to(features.device)
         parameters = self.discriminator.parameters()
         self.disc_optimiser = torch.optim.Adam(parameters, lr=config.disc_rate)
         self.steps = 0 if demos is None else int(demos.valid.sum())

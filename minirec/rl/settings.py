@@ -33,6 +33,7 @@ class LearnerConfig:
     disc_steps: int = setting(4, "steps", "discriminator steps a round")
     disc_batch: int = setting(128, "transitions", "of each side in a discriminator step")
     disc_rate: float = setting(1e-3, "per step", "learning rate of the discriminator (Adam)")
+    even_start: bool = setting(False, "yes or no", "whether the discriminator starts as a coin against a uniform policy")  # noqa: E501 fmt: skip
     disc_penalty: float = setting(0.0, "per squared slope", "weight of the discriminator's gradient penalty")  # noqa: E501 fmt: skip
     form: str = setting("airl", "name", "what adversarial rounds pay: reward, shaped, airl, gail, log_d")  # noqa: E501 fmt: skip
     standardise: bool = setting(True, "yes or no", "whether the learned reward is standardised before it is paid")  # noqa: E501 fmt: skip
