@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,8 @@ from minirec.irl.tabular import (
 from minirec.world.batched import BatchedRecEnv
 
 USERS, ITEMS, DISCOUNT, TEMPERATURE, SESSIONS = 4, 6, 0.9, 2.0, 500
-OLD, NEW = np.arange(ITEMS) < 4, np.arange(ITEMS) >= 2  # items on offer before and after
+SIZE = {"users": USERS, "items": ITEMS}
+OLD, NEW = (True,) * 4 + (False,) * 2, (False,) * 2 + (True,) * 4  # items on offer, and later
 CHANGES: dict[str, dict[str, Any]] = {
     "quit window 1": {"window": 1}, "quit window 3": {"window": 3}, "other items": {"offered": NEW},
 }  # fmt: skip
@@ -85,13 +87,17 @@ class Shown:
         return visits(mdp, empirical_occupancy(mdp, self.states, self.acts))
 
 
-def world_of(seed: int, *, window: int = 2, offered: Any = None, quits: bool = True) -> Enumerated:
+@cache
+def world_of(
+    seed: int, *, window: int = 2, offered: tuple[bool, ...] | None = None, quits: bool = True
+) -> Enumerated:
     """Enumerate one tiny recommender; without ``quits`` its fixed-horizon twin."""
-    env = tiny_recommender(seed, users=USERS, items=ITEMS, window=window)
+    env = tiny_recommender(seed, **SIZE, window=window)
     if not quits:
         rules = replace(env.rules, min_reward=0.0, min_distance=None)
         env = BatchedRecEnv(env.source, rules, env.histories, K=env.K)
-    return enumerate_world(env, np.arange(USERS), discount=DISCOUNT, offered=offered)
+    some = None if offered is None else np.array(offered)
+    return enumerate_world(env, np.arange(SIZE["users"]), discount=DISCOUNT, offered=some)
 
 
 def demonstrated(seed: int, *, aimless: bool = False, **how: Any) -> Shown:
@@ -101,7 +107,7 @@ def demonstrated(seed: int, *, aimless: bool = False, **how: Any) -> Shown:
     policy = soft_value_iteration(world.mdp, 0 * truth if aimless else truth).policy
     exact = visits(world.mdp, occupancy(world.mdp, policy))
     states, acts = sample_episodes(world.mdp, policy, SESSIONS, np.random.default_rng(seed))
-    vectors = tiny_recommender(seed, users=USERS, items=ITEMS).source.item_vectors()
+    vectors = tiny_recommender(seed, **SIZE).source.item_vectors()
     features = torch.cat([torch.eye(ITEMS), torch.from_numpy(vectors)], 1)
     return Shown(world, truth, exact, states, acts, features)
 
@@ -127,7 +133,7 @@ def tabular(shown: Shown, seen: Any, penalty: float) -> Reward:
 def linear(shown: Shown, seen: Any, penalty: float) -> Reward:
     """Fit one number a user and item."""
     world = shown.world
-    features = np.zeros((*world.live.shape, USERS * ITEMS))
+    features = np.zeros((*world.live.shape, SIZE["users"] * ITEMS))
     states, acts = world.live.nonzero()
     features[states, acts, world.users[states] * ITEMS + acts] = 1
     fit = maxent_irl(world.mdp, seen, features, penalty=penalty, tolerance=1e-5)
@@ -252,6 +258,8 @@ def main() -> int:
     """Run everything and store it."""
     torch.set_num_threads(1)
     experiment = Experiment("reward_ladder", __doc__.splitlines()[0], seeds=5)
+    if experiment.tiny:
+        SIZE.update(users=2, turns=4)
     names, rows = list(rungs(0, True)), []
     with progress(len(names) * len(experiment.seeds), "reward ladder") as advance:
         for name in names:

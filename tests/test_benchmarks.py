@@ -119,6 +119,35 @@ def test_ppo(tmp_path):
         assert row["returns"].keys() == stored["returns"].keys()
 
 
+def test_tabular_irl(tmp_path):
+    python = ROOT / ".venv-peers/imitation/bin/python"
+    book = json.loads((ROOT / "book/_results/tabular-irl.json").read_text())
+    assert len(book["rows"]) == 20
+    runs = [book]
+    if python.is_file():
+        runs.append(tiny("tabular_irl", tmp_path, python=python)[0])
+    for found in runs:
+        largest = found["largest"]
+        assert largest.keys() == book["largest"].keys()
+        for name, difference in largest.items():
+            assert difference < (1e-3 if "learned" in name else 1e-9), name
+
+
+def test_reward_ladder(tmp_path):
+    found, book = tiny("reward_ladder", tmp_path)
+    assert [row["rung"] for row in found["rows"]] == [row["rung"] for row in book["rows"]]
+    for results in (found, book):
+        rows = {row["rung"]: row["per_seed"] for row in results["rows"]}
+        for seed in (*rows["linear, exact"], *rows["truth"]):
+            assert seed["distance, all"] < 0.01 and seed["rank, all"] > 0.95
+        for seed in rows["truth"]:
+            for shares in seed["transfer"].values():
+                assert shares["as it is"] == pytest.approx(1)
+        for seed in rows["constant reward"]:
+            assert seed["distance, all, no constant"] == pytest.approx(0.5**0.5)
+    assert len(book["rows"][0]["per_seed"]) == 5
+
+
 def test_ladder(tmp_path):
     found, book = tiny("ladder", tmp_path)
     names = [(row["knowledge"], row["way"]) for row in found["rows"]]
