@@ -192,8 +192,9 @@ def test_the_distance_minds_neither_scale_nor_shaping_but_survival():
     same = 3 * reward + shaping(mdp, 5 * rng.normal(size=8))
     assert shaping_distance(mdp, same, reward) < 1e-6
     assert shaping_distance(mdp, -same, reward) == pytest.approx(1)
-    nothing = shaping(mdp, rng.normal(size=8))
-    assert shaping_distance(mdp, nothing, reward) == pytest.approx(0.5**0.5)
+    for _ in range(5):
+        nothing = shaping(mdp, rng.normal(size=8))
+        assert shaping_distance(mdp, nothing, reward) == 0.5**0.5
     assert shaping_distance(mdp, reward + 1, reward) > 0.1  # a reward for staying is no shaping
     assert shaping_distance(mdp, reward + 1, reward, constant=False) < 1e-6
     whole, reward = random_mdp(2, states=8, discount=0.9)

@@ -60,8 +60,9 @@ def canonical(
     root = np.ones(live.sum()) if weights is None else np.sqrt(weights[live])
     matrix, target = directions[live] * root[:, None], reward[live] * root
     matrix = matrix if constant else np.column_stack([matrix, root])
-    phi = np.linalg.lstsq(matrix, target, rcond=None)[0]
-    return np.asarray(target - matrix @ phi)
+    rest = target - matrix @ np.linalg.lstsq(matrix, target, rcond=None)[0]
+    nothing = np.linalg.norm(rest) < 1e-9 * np.linalg.norm(target)  # but for rounding
+    return np.zeros_like(rest) if nothing else np.asarray(rest)
 
 
 def shaping_distance(
