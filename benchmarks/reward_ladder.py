@@ -5,10 +5,11 @@
 Five tiny recommenders (4 users, 6 items, a quit window of 2, 10 turns) are enumerated. A
 demonstrator is soft optimal in each. Its reward is recovered by maximum-entropy IRL with one number
 a state and item, with one a user and item, and with a network, from its exact visits or from 500
-sampled sessions; and by AIRL and GAIL, whose policy solves the world exactly. For each: the rank
-correlation over a user's items, the distance up to scale and shaping, with and without the constant
-that pays for survival, and how far the visits are off. Controls: a constant reward; sessions of a
-uniform policy in place of the demonstrator's; a fixed-horizon twin in which nobody quits.
+sampled sessions; and by AIRL and GAIL, whose policy solves the world exactly. AIRL comes twice: its
+potential knows the turn, or it does not. For each: the rank correlation over a user's items, the
+distance up to scale and shaping, with and without the constant that pays for survival, and how far
+the visits are off. Controls: a constant reward; sessions of a demonstrator that wants nothing in
+place of the demonstrator's; a fixed-horizon twin in which nobody quits.
 
 Then each reward is optimised from scratch in changed worlds, other quit windows and other items, as
 it is, centred on what was demonstrated, and lifted so that nothing costs. The result is
@@ -150,11 +151,12 @@ def read(net: RewardNet) -> Reward:
     return reward
 
 
-def network(shown: Shown, seed: int) -> RewardNet:
-    """Return an untrained reward network."""
+def network(shown: Shown, seed: int, *, timed: bool = False) -> RewardNet:
+    """Return an untrained reward network, whose potential may know the turn."""
+    limit = shown.world.mdp.horizon if timed else None
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return RewardNet(shown.features, hidden=32, discount=DISCOUNT)
+        return RewardNet(shown.features, hidden=32, discount=DISCOUNT, turn_limit=limit)
 
 
 def deep(shown: Shown, seed: int, steps: int) -> Reward:
@@ -170,19 +172,22 @@ def deep(shown: Shown, seed: int, steps: int) -> Reward:
     return read(net)
 
 
-def adversarial(shown: Shown, seed: int, rounds: int, *, gail: bool = False) -> Reward:
+def adversarial(
+    shown: Shown, seed: int, rounds: int, *, gail: bool = False, timed: bool = True
+) -> Reward:
     """Train AIRL's discriminator, or GAIL's, against a policy that solves the world."""
     learner = SoftLearner(
         shown.world, shown.states, shown.acts, np.random.default_rng(seed), step=0.2 if gail else 1
     )
-    discriminator = Discriminator(network(shown, seed), structured=not gail)
+    discriminator = Discriminator(network(shown, seed, timed=timed), structured=not gail)
     optimiser = torch.optim.Adam(discriminator.parameters(), lr=1e-2)
     generator = torch.Generator().manual_seed(seed)
+    # a potential that knows the turn is shaping; one that does not stands in for what is to come
+    form = RewardForm.GAIL if gail else RewardForm.REWARD if timed else RewardForm.SHAPED
     for _ in range(rounds):
         adversarial_round(
-            discriminator, optimiser, learner, steps=5, batch=256, generator=generator,
-            form=RewardForm.GAIL if gail else RewardForm.SHAPED,
-        )  # fmt: skip
+            discriminator, optimiser, learner, form=form, steps=5, batch=256, generator=generator
+        )
     return read(discriminator.net)
 
 
@@ -233,6 +238,7 @@ def rungs(seed: int, tiny: bool, **how: Any) -> dict[str, tuple[Shown, Callable[
         "linear, sampled": (shown, lambda: linear(shown, shown.sampled, 1e-3)),
         "network, sampled": (shown, lambda: deep(shown, seed, steps)),
         "AIRL": (shown, lambda: adversarial(shown, seed, rounds)),
+        "AIRL, blind to the turn": (shown, lambda: adversarial(shown, seed, rounds, timed=False)),
         "GAIL": (shown, lambda: adversarial(shown, seed, rounds, gail=True)),
         "AIRL, aimless sessions": (lost, lambda: adversarial(lost, seed, rounds)),
         "GAIL, aimless sessions": (lost, lambda: adversarial(lost, seed, rounds, gail=True)),

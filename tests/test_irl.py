@@ -29,13 +29,14 @@ def transitions(acts, seed=0, log_prob=-2.0):
         torch.cat([items[:, 1:], acts[:, None]], 1),
         torch.cat([rewards[:, 1:], torch.full((m, 1), 4.0)], 1),
         torch.zeros(m, dtype=torch.bool), torch.full((m,), log_prob),
+        torch.arange(m),
     )  # fmt: skip
 
 
-def net(seed=0):
+def net(seed=0, **more):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return RewardNet(torch.eye(N), hidden=16, discount=0.9)
+        return RewardNet(torch.eye(N), hidden=16, discount=0.9, **more)
 
 
 def trained(steps=200):
@@ -119,8 +120,9 @@ def test_the_gradient_penalty_is_the_squared_slope_and_flattens_g():
 
 def test_a_saved_reward_is_the_same_and_other_files_are_refused(tmp_path):
     network, batch = net(), transitions([0, 1, 2, 3])
-    network.save(tmp_path / "reward.pt")
-    assert torch.equal(load_reward(tmp_path / "reward.pt")(batch), network(batch))
+    for saved in (network, net(turn_limit=5)):
+        saved.save(tmp_path / "reward.pt")
+        assert torch.equal(load_reward(tmp_path / "reward.pt")(batch), saved(batch))
     with pytest.raises(UserError, match="no such file"):
         load_reward(tmp_path / "other.pt")
     (tmp_path / "other.pt").write_text("hello")
@@ -162,21 +164,31 @@ def test_a_surprising_step_of_the_policy_looks_more_like_the_demonstrator():
     assert torch.allclose(discriminator(rare) - discriminator(usual), torch.full((2,), 4.0))
 
 
-def test_shaping_telescopes_and_the_terminal_state_has_no_potential():
+@pytest.mark.parametrize("limit", [None, 5])
+def test_shaping_telescopes_and_the_terminal_state_has_no_potential(limit):
     """Along an episode that ends, sum of gamma^t (f - g) is -h(first state), whatever happens."""
-    network, rng = net(), np.random.default_rng(3)
+    network, rng = net(turn_limit=limit), np.random.default_rng(3)
     items, rewards = torch.full((1, K), N), torch.zeros(1, K)
-    first, total = network.h(network.state(items, rewards)), 0.0
+    first, total = network.potential(items, rewards, torch.zeros(1)), 0.0
     for t in range(5):
         act = torch.from_numpy(rng.integers(0, N, 1))
         paid = torch.tensor([float(rng.uniform(1, 5))])
         following = torch.cat([items[:, 1:], act[:, None]], 1)
         shown = torch.cat([rewards[:, 1:], paid[:, None]], 1)
         ended = torch.tensor([t == 4])
-        step = Transitions(items, rewards, act, following, shown, ended, torch.zeros(1))
+        turn, log_prob = torch.tensor([t]), torch.zeros(1)
+        step = Transitions(items, rewards, act, following, shown, ended, log_prob, turn)
         total += 0.9**t * (network(step) - network.reward(items, rewards, act)).item()
         items, rewards = following, shown
     assert total == pytest.approx(-first.item(), abs=1e-5)
+
+
+def test_only_a_potential_with_a_turn_limit_knows_the_turn():
+    early, late = transitions([0, 1]), transitions([0, 1])
+    late.turns.add_(3)
+    blind, timed = net(), net(turn_limit=10)
+    assert torch.equal(blind(early), blind(late)) and not torch.equal(timed(early), timed(late))
+    assert torch.equal(*(timed.reward(s.items, s.rewards, s.acts) for s in (early, late)))
 
 
 def test_padding_says_nothing():

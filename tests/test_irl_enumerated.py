@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from minirec.irl.adversarial import Discriminator, adversarial_round
-from minirec.irl.compare import rank_correlations, shaping_distance
+from minirec.irl.compare import rank_correlations, shaping, shaping_distance
 from minirec.irl.enumerated import SoftLearner, deep_maxent_step, enumerate_world
 from minirec.irl.rewards import RewardForm, RewardNet
 from minirec.irl.tabular import occupancy, sample_episodes, soft_value_iteration, visits
@@ -79,6 +79,8 @@ def test_transitions_are_the_steps_that_were_played():
     shown = learner.demonstrations()
     length = (~world.mdp.terminal[states[:, :-1]]).sum()
     assert len(shown) == length
+    assert (shown.turns.reshape(-1)[:3] == torch.arange(3)).all()
+    assert sorted(set(shown.turns.tolist())) == list(range(6))
     last = shown.next_items[:, -1] == shown.acts
     assert last[~shown.terminated].all() and shown.terminated.any()
     every = world.every_step()
@@ -100,10 +102,20 @@ def test_improving_solves_the_world_and_a_half_step_goes_half_the_way():
     assert np.allclose(half.policy, between / between.sum(2, keepdims=True))
 
 
-def net(seed=0):
+def test_a_soft_policy_is_its_reward_shaped_by_soft_values_that_know_the_turn():
+    """log pi_t = r + gamma V_t+1 - V_t: what AIRL's f can be, and no potential without turns."""
+    world = world_of(REPEATS, discount=0.9)
+    solution = soft_value_iteration(world.mdp, world.true_reward)
+    shaped = world.true_reward + shaping(world.mdp, solution.values)
+    assert np.allclose(np.log(solution.policy[:, world.live]), shaped[:, world.live])
+    early, late = shaped[0, world.live], shaped[-1, world.live]
+    assert np.abs(early - late).max() > 1
+
+
+def net(seed=0, **more):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return RewardNet(torch.eye(N), hidden=32, discount=0.9)
+        return RewardNet(torch.eye(N), hidden=32, discount=0.9, **more)
 
 
 def test_a_network_reaches_the_demonstrated_visits():
@@ -120,11 +132,13 @@ def test_a_network_reaches_the_demonstrated_visits():
     assert gaps[-1] < gaps[0] / 5
 
 
-def test_adversarial_training_brings_the_visits_nearer_and_ranks_the_items():
+@pytest.mark.parametrize("limit, form", [(None, "shaped"), (6, "reward")], ids=["blind", "timed"])
+def test_adversarial_training_brings_the_visits_nearer_and_ranks_the_items(limit, form):
     world = world_of(REPEATS, discount=0.9)
     policy, states, acts = demonstrations(world, episodes=400)
     learner = SoftLearner(world, states, acts, np.random.default_rng(1))
-    discriminator, generator = Discriminator(net()), torch.Generator().manual_seed(0)
+    discriminator = Discriminator(net(turn_limit=limit))
+    generator = torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(discriminator.parameters(), lr=1e-2)
     shown = visits(world.mdp, occupancy(world.mdp, policy))
 
@@ -134,7 +148,7 @@ def test_adversarial_training_brings_the_visits_nearer_and_ranks_the_items():
     before = gap()
     for _ in range(100):
         adversarial_round(
-            discriminator, optimiser, learner, form=RewardForm.SHAPED, steps=5, batch=256,
+            discriminator, optimiser, learner, form=RewardForm(form), steps=5, batch=256,
             generator=generator,
         )  # fmt: skip
     assert gap() < 0.7 * before
@@ -145,4 +159,7 @@ def test_adversarial_training_brings_the_visits_nearer_and_ranks_the_items():
     with_constant, without = (
         shaping_distance(world.mdp, table, world.true_reward, constant=c) for c in (True, False)
     )
-    assert without < 0.5 < with_constant  # nobody quits, so survival's worth is not identified
+    assert without < 0.5
+    # a potential that is blind to the turn makes g pay for the turns that are left
+    assert (with_constant < 0.5) == (limit is not None)
+

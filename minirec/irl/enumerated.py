@@ -52,20 +52,22 @@ class Enumerated:
         """Which (s, a) may be played, shape (S, N)."""
         return self.mdp.allowed & ~self.mdp.terminal[:, None]
 
-    def transitions(self, states: IntArray, acts: IntArray, log_probs: FloatArray) -> Transitions:
-        """Return M steps, given as states (M,) and items (M,), as reward nets read them."""
+    def transitions(
+        self, states: IntArray, acts: IntArray, log_probs: FloatArray, turns: IntArray
+    ) -> Transitions:
+        """Return M steps, each argument of shape (M,), as reward nets read them."""
         after = self.next_state[states, acts]
         columns = (
             self.items[states], self.rewards[states], acts,
             self.items[after], self.rewards[after], self.mdp.terminal[after],
-            log_probs.astype(np.float32),
+            log_probs.astype(np.float32), turns,
         )  # fmt: skip
         return Transitions(*map(torch.from_numpy, columns))
 
     def every_step(self) -> Transitions:
-        """Return all live (s, a) as transitions, in the order of ``live.nonzero()``."""
+        """Return all live (s, a), in the order of ``live.nonzero()``, as if at the first turn."""
         states, acts = self.live.nonzero()
-        return self.transitions(states, acts, np.zeros(len(states)))
+        return self.transitions(states, acts, np.zeros(len(states)), np.zeros_like(states))
 
     def table(self, values: Tensor) -> FloatArray:
         """Spread one value for each of :meth:`every_step`, (M,), to a reward (S, N)."""
@@ -186,7 +188,8 @@ class SoftLearner:
     """A learner, as adversarial training needs one, that solves an enumerated world exactly.
 
     It maximises what it is paid plus its policy's entropy. Pay it AIRL's f or g: the - log pi of
-    AIRL's objective is that entropy. Built in chapter 9.
+    AIRL's objective is that entropy. If the potential knows the turn it must be g, because
+    :meth:`Enumerated.every_step` does not. Built in chapter 9.
 
     Args:
         world: The enumerated world.
@@ -229,9 +232,8 @@ class SoftLearner:
         when = np.broadcast_to(np.arange(acts.shape[1]), acts.shape)
         kept = ~self.world.mdp.terminal[states]
         states, acts = states[kept], acts[kept]
-        return self.world.transitions(
-            states, acts, np.log(self.policy[when[kept], states, acts] + 1e-12)
-        )
+        log_probs = np.log(self.policy[when[kept], states, acts] + 1e-12)
+        return self.world.transitions(states, acts, log_probs, when[kept])
 
 
 def deep_maxent_step(

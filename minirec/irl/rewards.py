@@ -25,6 +25,7 @@ class Transitions:
         next_rewards: Their rewards, shape (M, K).
         terminated: Whether the user quit, shape (M,).
         log_probs: log pi(a | s) of the present policy, shape (M,).
+        turns: How many turns came before in the episode, shape (M,).
     """
 
     items: Tensor
@@ -34,6 +35,7 @@ class Transitions:
     next_rewards: Tensor
     terminated: Tensor
     log_probs: Tensor
+    turns: Tensor
 
     def __len__(self) -> int:
         """Return M."""
@@ -70,6 +72,8 @@ class RewardNet(nn.Module):
         hidden: Width of the two hidden layers.
         discount: gamma of the shaping term.
         level: About where g starts, before it has learned anything.
+        turn_limit: Of an episode, if the potential h is to know the turn. One that does not cannot
+            tell that less is left to earn, and g sinks in its place (chapter 9).
 
     Source:
         Fu, Luo and Levine (2018), eq. 4; terminal potential zero: Ng, Harada and Russell (1999).
@@ -78,16 +82,18 @@ class RewardNet(nn.Module):
     features: Tensor
 
     def __init__(
-        self, features: Tensor, *, hidden: int = 64, discount: float = 0.95, level: float = 0.0
-    ) -> None:
+        self, features: Tensor, *, hidden: int = 64, discount: float = 0.95, level: float = 0.0,
+        turn_limit: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        size, self.discount = features.shape[1], discount
+        size, self.discount, self.turn_limit = features.shape[1], discount, turn_limit
         self.register_buffer("features", F.pad(features, (0, 0, 0, 1)))
         inputs, middle = nn.Linear(4 * size + 1, hidden), nn.Linear(hidden, hidden)
         last = nn.Linear(hidden, 1)
         last.bias.data += level
         self.g = nn.Sequential(inputs, nn.ReLU(), middle, nn.ReLU(), last)
-        self.h = nn.Sequential(nn.Linear(2 * size + 1, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        read = 2 * size + 1 + (turn_limit is not None)
+        self.h = nn.Sequential(nn.Linear(read, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def state(self, items: Tensor, rewards: Tensor) -> Tensor:
         """Summarise windows (M, K) as (M, 2f + 1)."""
@@ -107,6 +113,13 @@ class RewardNet(nn.Module):
         """Return g(s, a) of windows (M, K) and items (M,) -> (M,): the learned_reward."""
         return torch.squeeze(self.g(self.inputs(items, rewards, acts)), 1)
 
+    def potential(self, items: Tensor, rewards: Tensor, turns: Tensor) -> Tensor:
+        """Return h of windows (M, K) at turns (M,) -> (M,)."""
+        state = self.state(items, rewards)
+        if self.turn_limit is not None:
+            state = torch.cat([state, turns.unsqueeze(1) / self.turn_limit], 1)
+        return torch.squeeze(self.h(state), 1)
+
     def steepness(self, batch: Transitions) -> Tensor:
         """Return the mean squared slope of g at some transitions, a scalar with gradients."""
         inputs = self.inputs(batch.items, batch.rewards, batch.acts).detach().requires_grad_()
@@ -116,14 +129,15 @@ class RewardNet(nn.Module):
     def forward(self, batch: Transitions) -> Tensor:
         """Return f(s, a, s') of each transition, shape (M,)."""
         g = self.reward(batch.items, batch.rewards, batch.acts)
-        here = self.h(self.state(batch.items, batch.rewards)).squeeze(1)
-        there = self.h(self.state(batch.next_items, batch.next_rewards)).squeeze(1)
+        here = self.potential(batch.items, batch.rewards, batch.turns)
+        there = self.potential(batch.next_items, batch.next_rewards, batch.turns + 1)
         f: Tensor = g + self.discount * ~batch.terminated * there - here
         return f
 
     def save(self, path: str | Path) -> None:
         """Write the weights and the item features, atomically; :func:`load_reward` reads them."""
-        save_tensors(path, {"discount": self.discount, "net": self.state_dict()})
+        settings = {"discount": self.discount, "turn_limit": self.turn_limit}
+        save_tensors(path, settings | {"net": self.state_dict()})
 
 
 def load_reward(path: str | Path) -> RewardNet:
@@ -136,7 +150,8 @@ def load_reward(path: str | Path) -> RewardNet:
         stored = torch.load(path, weights_only=True, map_location="cpu")
         state, discount = stored["net"], float(stored["discount"])
         hidden, features = len(state["g.0.weight"]), state["features"][:-1]
-        net = RewardNet(features, hidden=hidden, discount=discount)
+        how = {"hidden": hidden, "discount": discount, "turn_limit": stored["turn_limit"]}
+        net = RewardNet(features, **how)
         net.load_state_dict(state)
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None

@@ -83,11 +83,13 @@ class Demonstrations:
     def transitions(self, log_probs: Tensor) -> Transitions:
         """Return the M valid steps as transitions; ``log_probs`` has shape (D, T)."""
         length, valid = self.start_items.shape[1], self.valid
+        turns = torch.arange(valid.shape[1], device=valid.device).expand_as(valid)
         items = torch.cat([self.start_items, self.acts], 1).unfold(1, length, 1)
         rewards = torch.cat([self.start_rewards, self.rewards], 1).unfold(1, length, 1)
         return Transitions(
             items[:, :-1][valid], rewards[:, :-1][valid], self.acts[valid],
             items[:, 1:][valid], rewards[:, 1:][valid], self.terminated[valid], log_probs[valid],
+            turns[valid],
         )  # fmt: skip
 
 

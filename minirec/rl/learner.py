@@ -227,6 +227,7 @@ def as_transitions(segment: Segment) -> Transitions:
         stack(segment.obs, "items"), stack(segment.obs, "rewards"), segment.acts.flatten(),
         stack(segment.next_obs, "items"), stack(segment.next_obs, "rewards"),
         segment.terminated.flatten(), segment.log_probs.detach().flatten(),
+        stack(segment.obs, "turn"),
     )  # fmt: skip
 
 
