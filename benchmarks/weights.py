@@ -290,6 +290,13 @@ def interval(found: Interval) -> dict[str, float]:
     return {name: round(getattr(found, name), 4) for name in ("estimate", "low", "high")}
 
 
+def ahead(judged: list[Any], rivals: list[Any]) -> Any:
+    """Return by how much each AUC of steps exceeds that of what the steps were paid."""
+    paid = [rival["step"]["paid reward"] for rival in rivals]
+    pairs = zip((one["step"] for one in judged), paid, strict=True)
+    return over_seeds([{name: x - less for name, x in one.items()} for one, less in pairs])
+
+
 def compared(imitated: list[Any], pupil: str, weighting: str) -> dict[str, Any]:
     """Return what a pupil earns under a weighting, and how much more than under equal weights."""
     earned, equal = ([seed[pupil][name] for seed in imitated] for name in (weighting, "equal"))
@@ -329,21 +336,23 @@ def main() -> int:
             work = later(seed, MAIN, "imitations", checked[1], epochs)
             imitated.append(experiment.part(f"imitations {seed}", work))
             advance(1)
-    separation = [
-        {"mix": mix, "learner": name, "rounds": int(rounds)} | row
-        for (mix, name), seeds in judged.items() for rounds, row in over_seeds(seeds).items()
-    ]  # fmt: skip
+    separation = []
+    for (mix, name), seeds in judged.items():
+        for rounds in checked:
+            at = [one[str(rounds)] for one in seeds]
+            about = {"mix": mix, "learner": name, "rounds": rounds}
+            separation.append(about | over_seeds(at) | {"ahead of paid": ahead(at, rivals[mix])})
     imitation = [
         {"pupil": pupil, "weighting": weighting} | compared(imitated, pupil, weighting)
         for pupil, earned in imitated[0].items() for weighting in earned
     ]  # fmt: skip
-    about: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "mixes": MIXES, "chats": CHATS, "temperature": TEMPERATURE, "learners": LEARNERS,
         "pupils": PUPILS, "epochs": epochs, "data": problem_of(SMALL).digest(),
     }  # fmt: skip
     told_apart = {mix: over_seeds(seeds) for mix, seeds in rivals.items()}
     found = {"rivals": told_apart, "separation": separation, "imitation": imitation}
-    experiment.write(about | found)
+    experiment.write(settings | found)
     return 0
 
 
