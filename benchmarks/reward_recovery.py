@@ -62,13 +62,15 @@ def without_quits(env: BatchedRecEnv) -> BatchedRecEnv:
     return BatchedRecEnv(env.source, rules, env.histories, K=env.K, history=env.history)
 
 
-def boltzmann(env: BatchedRecEnv, setup: Setup, users: Any) -> list[Trajectory]:
-    """Play one episode with each user, items drawn in proportion to exp(true rating / 0.5)."""
+def boltzmann(
+    env: BatchedRecEnv, setup: Setup, users: Any, temperature: float = TEMPERATURE
+) -> list[Trajectory]:
+    """Play one episode a user, items drawn in proportion to exp(true rating / temperature)."""
     truth = reward_rows(TruthSource(setup.problem.truth), users)
     rng, obs = generator(setup.seed, "boltzmann"), [env.reset(users)]
     acts, rewards, alive = [], [], [env.alive.copy()]
     while env.alive.any():
-        wishes = truth / TEMPERATURE + rng.gumbel(size=truth.shape)
+        wishes = truth / temperature + rng.gumbel(size=truth.shape)
         acts.append(np.where(env.action_mask, wishes, -np.inf).argmax(1))
         seen, paid, _, _ = env.step(acts[-1])
         obs.append(seen)

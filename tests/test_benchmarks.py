@@ -148,6 +148,46 @@ def test_reward_ladder(tmp_path):
     assert len(book["rows"][0]["per_seed"]) == 5
 
 
+def test_weights(tmp_path):
+    found, book = tiny("weights", tmp_path)
+    cases = [(row["mix"], row["learner"]) for row in found["separation"][::2]]
+    assert cases == [(row["mix"], row["learner"]) for row in book["separation"][::3]]
+    arms = [(row["pupil"], row["weighting"]) for row in found["imitation"]]
+    assert arms == [(row["pupil"], row["weighting"]) for row in book["imitation"]]
+    assert found["rivals"].keys() == book["rivals"].keys() and found["data"] == book["data"]
+    for results in (found, book):
+        for row in results["separation"]:
+            for level in ("step", "episode"):
+                assert all(0 <= auc["estimate"] <= 1 for auc in row[level].values())
+            for side in row["mean"].values():
+                part = {name: value["estimate"] for name, value in side.items()}
+                halves = part["f"] + part["-log pi"] * (row["learner"] != "classifier")
+                assert part["logits"] == pytest.approx(halves, abs=2e-4)
+            if not row["rounds"] and row["learner"] == "IL-Rec":  # f is still about nothing
+                assert row["correlation with logits"]["-log pi"]["estimate"] > 0.9
+        for row in results["imitation"]:
+            assert row["difference"]["estimate"] == 0 or row["weighting"] != "equal"
+    for row in book["separation"]:
+        assert abs(row["step"]["fusion, shuffled"]["estimate"] - 0.5) < 0.05
+    for rivals in book["rivals"].values():
+        assert rivals["step"]["true reward"]["low"] > 0.5
+
+
+def test_weights_counts_pairs(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from weights import as_released, auc
+
+    rng = np.random.default_rng(0)
+    scores, good = rng.integers(0, 9, 60).astype(float), rng.random(60) < 0.3
+    pairs = np.subtract.outer(scores[good], scores[~good])
+    assert auc(scores, good) == pytest.approx(((pairs > 0) + (pairs == 0) / 2).mean())
+    assert auc(-scores, good) == pytest.approx(1 - auc(scores, good))
+    assert (auc(good, good), auc(0 * scores, good)) == (1, 0.5)
+    weights = rng.exponential(size=1805)  # steps of IL-Rec's demonstrations on Steam
+    left = as_released(weights)
+    assert (left != 1).sum() == 160 and left.mean() == pytest.approx(1)
+
+
 def test_ladder(tmp_path):
     found, book = tiny("ladder", tmp_path)
     names = [(row["knowledge"], row["way"]) for row in found["rows"]]
