@@ -208,7 +208,7 @@ def main() -> int:
     torch.set_num_threads(1)
     experiment = Experiment("reward_recovery", __doc__.splitlines()[0], seeds=5)
     config = settings_of(SMALL, experiment.tables)
-    rounds = 2 if experiment.tiny else ROUNDS
+    rounds = 1 if experiment.tiny else ROUNDS
     study = cache(lambda seed: Study(prepare(problem_of(SMALL), config, seed), rounds))
 
     def later(seed: int, name: str, *arguments: Any) -> Callable[[], dict[str, Any]]:
