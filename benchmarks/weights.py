@@ -12,7 +12,9 @@ released code of IL-Rec leaves, which looks at 160 steps and compares each with 
 
 Then fresh policies do nothing but imitate the same set, equally long under each weighting: once as
 they are, with a reward head that learns from the demonstrated rewards, and once with that head
-silent. The truth judges them on unseen users. The result is ``book/_results/weights.json``.
+silent. The weights are those of IL-Rec after 10 rounds and stay as they are; for comparison the
+silent head also has w_irl of its own, weighed anew after every pass. The truth judges on unseen
+users. The result is ``book/_results/weights.json``.
 """
 
 from __future__ import annotations
@@ -261,6 +263,20 @@ class Mix:
             for pupil in PUPILS
         }
 
+    def refreshed(self, epochs: int) -> dict[str, Any]:
+        """Return what the silent head earns by w_irl that is weighed anew after every pass."""
+        found = {}
+        for name, even in (("w_irl, refreshed", False), ("w_irl, refreshed, even start", True)):
+            learner = self.learner(**PUPILS["silent head"], weight_mix=0.0, even_start=even)
+            learner.improve = lambda reward: None  # the policy does nothing but imitate
+            for _ in range(epochs):
+                learner.clone(1)
+                learner.adversarial()
+            assert learner.weights is not None
+            earned = self.study.score(PolicyAgent(learner.policy, name), "quits")
+            found[name] = earned | {"auc": auc(learner.weights[self.valid].numpy(), self.good)}
+        return found
+
 
 def told(learner: ILRec, batch: Transitions) -> dict[str, Any]:
     """Return the discriminator's logits of M transitions, and the two halves of them, each (M,).
@@ -334,7 +350,10 @@ def main() -> int:
                 seeds.append(experiment.part(f"separations {mix} {name} {seed}", work))
                 advance(1)
             work = later(seed, MAIN, "imitations", checked[1], epochs)
-            imitated.append(experiment.part(f"imitations {seed}", work))
+            earned = experiment.part(f"imitations {seed}", work)
+            work = later(seed, MAIN, "refreshed", epochs["silent head"])
+            earned["silent head"] |= experiment.part(f"refreshed {seed}", work)
+            imitated.append(earned)
             advance(1)
     separation = []
     for (mix, name), seeds in judged.items():
