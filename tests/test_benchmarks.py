@@ -148,6 +148,19 @@ def test_reward_ladder(tmp_path):
     assert len(book["rows"][0]["per_seed"]) == 5
 
 
+def test_reward_recovery(tmp_path):
+    found, book = tiny("reward_recovery", tmp_path)
+    for part, label in (("recovered", "demonstrator"), ("survived", "form")):
+        keys = [[{r[label] for r in one[part] if r["seed"] == s} for s in one["seeds"]]
+                for one in (found, book)]  # fmt: skip
+        assert all(names == keys[1][0] for one in keys for names in one)
+    for row in found["survived"] + book["survived"]:
+        if row["world"] == "twin":
+            assert row["len"] == pytest.approx(100)  # nobody quits
+    for row in book["recovered"]:
+        assert row["world model"] > row["item means"] > 0.2
+
+
 def test_weights(tmp_path):
     found, book = tiny("weights", tmp_path)
     cases = [(row["mix"], row["learner"]) for row in found["separation"][::2]]
