@@ -106,6 +106,15 @@ def test_sampled_episodes_have_the_occupancy():
     assert (counted[policy == 0] == 0).all()
 
 
+def test_who_starts_more_often_by_chance_does_not_count_more():
+    mdp, reward = random_mdp(1, discount=0.9, ends=True)
+    policy = soft_value_iteration(mdp, reward).policy
+    states, acts = sample_episodes(mdp, policy, 300, np.random.default_rng(0))
+    twice = np.concatenate([np.arange(300), np.flatnonzero(states[:, 0] == states[0, 0])])
+    once, again = (empirical_occupancy(mdp, states[r], acts[r]) for r in (np.arange(300), twice))
+    assert np.allclose(once, again) and np.allclose(once[0].sum(1), mdp.start)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_learned_occupancy_is_the_demonstrators(seed):
     mdp, reward = random_mdp(seed, discount=(1.0, 0.9)[seed % 2], ends=seed % 4 > 1)

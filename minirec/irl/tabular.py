@@ -146,6 +146,9 @@ def visits(mdp: TabularMDP, occupied: FloatArray) -> FloatArray:
 def empirical_occupancy(mdp: TabularMDP, states: IntArray, acts: IntArray) -> FloatArray:
     """Return the shares of D episodes, (T, S, A), that are in s and choose a at step t.
 
+    Episodes are weighed so that they begin as the world says. Who started more often by chance was
+    not *chosen* more often; no reward could explain it, and a fit would try without end.
+
     Args:
         mdp: The world.
         states: Shape (D, T) or (D, T + 1), the last column unused.
@@ -153,7 +156,10 @@ def empirical_occupancy(mdp: TabularMDP, states: IntArray, acts: IntArray) -> Fl
     """
     found = np.zeros((mdp.horizon, *mdp.allowed.shape))
     steps = np.broadcast_to(np.arange(mdp.horizon), acts.shape)
-    np.add.at(found, (steps, states[:, : mdp.horizon], acts), 1 / len(acts))
+    first = states[:, 0]
+    begun = np.bincount(first, minlength=len(mdp.start))
+    weights = np.broadcast_to((mdp.start[first] / begun[first])[:, None], acts.shape)
+    np.add.at(found, (steps, states[:, : mdp.horizon], acts), weights)
     return found
 
 
