@@ -133,6 +133,33 @@ def test_tabular_irl(tmp_path):
             assert difference < (1e-3 if "learned" in name else 1e-9), name
 
 
+def test_irl(tmp_path):
+    pytest.importorskip("resource")
+    book = json.loads((ROOT / "book/_results/irl.json").read_text())
+    runs, python = [book], ROOT / ".venv-peers/imitation/bin/python"
+    if python.is_file():
+        runs.append(tiny("irl", tmp_path, python=python)[0])
+    arms = [{(row["who"], row["form"]) for row in found["rows"]} for found in runs]
+    assert len(arms[0]) == 9 and all(found == arms[0] for found in arms)
+    for found in runs:
+        assert found["tuned_on"] not in found["seeds"]
+        sizes = {row["weights"] for row in found["timings"] if row["what"] in ("AIRL", "GAIL")}
+        assert max(sizes) - min(sizes) <= 1  # ours keeps one of its weights at 0
+        for row in found["timings"]:
+            assert all(np.array(row["seconds"]) > 0)
+        for one in found["shares"].values():
+            assert sum(one.values()) == pytest.approx(1) and min(one.values()) > 0
+        for one in found["memory"].values():
+            assert 0 < one["before"] <= one["peak"]
+    assert len(book["rows"]) == 9 * len(book["seeds"])
+    for who, form in arms[0] - {("demonstrator", None), ("uniform random", None)}:
+        tried = [way for way in book["tried"] if (way["who"], way["form"]) == (who, form)]
+        for row in book["rows"]:
+            if tried and (row["who"], row["form"]) == (who, form):
+                best = max(tried, key=lambda way: way["r_traj"])
+                assert row["rate"] == best["rate"]  # each was given its best
+
+
 def test_reward_ladder(tmp_path):
     found, book = tiny("reward_ladder", tmp_path)
     assert [row["rung"] for row in found["rows"]] == [row["rung"] for row in book["rows"]]
