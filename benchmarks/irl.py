@@ -5,9 +5,10 @@
 AIRL and GAIL of both learn from the same 90 episodes of a demonstrator that knows the truth, in the
 same environment, each paid by its discriminator alone. A round is 8 steps of 16 users, four steps
 of the discriminator on 128 transitions of each side, and one step of the policy (A2C). The two
-discriminators are the same network, and so are the policies; but theirs, which can carry no state,
-reads the last ten items anew for every step. A small network without a tracker shows what that
-costs. Nobody there knows of action masks, so the rules are ``ilrec``'s, under which only a repeat
+discriminators are the same network, and so are the policies. The library pays AIRL's learner f
+without - log pi, so ours is judged in that form ("shaped") as well. Their policy can carry no
+state and reads the last ten items anew for every step; a small network without a tracker shows
+what that costs. Nobody there knows of action masks, so the rules are ``ilrec``'s, under which only a repeat
 within the window is too near; the log is shown, or nobody could tell the users apart.
 
 Times are the processor's, in one thread. They are taken in the environment as the library's
@@ -55,6 +56,7 @@ from minirec.world.controls import Policy, UniformRandom
 from minirec.world.deepfm import DeepFM, fit_deepfm
 from minirec.world.sources import TruthSource
 
+FORMS = {"ours": ("airl", "gail", "shaped"), "imitation": ("airl", "gail")}
 STEPS = (10_240, 20_480)  # of the environment, when a policy is judged
 RATES = (1e-3, 3e-3, 1e-2)  # of the actor
 TUNED_ON = 100  # a seed that is not used again
@@ -117,12 +119,12 @@ class World:
         """Return our learner.
 
         Args:
-            form: ``"airl"``, ``"gail"``, or who pays in place of a discriminator.
+            form: One of :data:`FORMS`, or who pays in place of a discriminator.
             rate: Of the actor.
             users: How many play at once.
             weigh: Whether the demonstrations get IL-Rec's weights after each round, as in a run.
         """
-        infers = form in ("airl", "gail")
+        infers = form in FORMS[OURS]
         paid: dict[str, Any] = {"form": form} if infers else {"task": 1.0, "bonus": 0.0}
         config = replace(
             self.setup.config.learner, **PURE | paid | {"actor_rate": rate, "users": users}
@@ -336,7 +338,7 @@ def main() -> int:
     if sys.argv[1:2] == ["--memory"]:
         memory(*sys.argv[2:])
         return 0
-    experiment = Experiment("irl", __doc__.splitlines()[0], seeds=3)
+    experiment = Experiment("irl", __doc__.splitlines()[0], seeds=5)
     if importlib.util.find_spec("imitation") is None:
         raise UserError("imitation is not installed here; see the first lines of this file")
     tiny, part = experiment.tiny, experiment.part
@@ -366,7 +368,7 @@ def main() -> int:
 
     found["tried"], best = [], {}
     for who in (OURS, THEIRS):
-        for form in ("airl", "gail"):
+        for form in FORMS[who]:
             ways = [{"rate": rate} for rate in RATES] + OTHERS.get((who, form), [])
             ways = ways[:1] if tiny else ways
             results = [trained(TUNED_ON, who, form, how)[-1]["r_traj"] for how in ways]
@@ -377,8 +379,8 @@ def main() -> int:
     rates = {way["who"]: way["rate"] for way in tried}  # of the best of each, which comes last
     found["rows"] = []
     for seed in experiment.seeds:
-        for form in ("airl", "gail", CONSTANT, PAID):
-            for who in (OURS, THEIRS) if form != CONSTANT else (OURS,):
+        for form in (*FORMS[OURS], CONSTANT, PAID):
+            for who in (OURS, THEIRS) if form in (*FORMS[THEIRS], PAID) else (OURS,):
                 how = best.get((who, form), {"rate": rates[who]})
                 row = {"seed": seed, "who": who, "form": form, **how}
                 found["rows"].append(row | {"points": trained(seed, who, form, how)})

@@ -161,7 +161,8 @@ class Net(reward_nets.RewardNet):
         if not self.shaped:
             return self.net.reward(items, rewards, acts)
         after = next_state[:, : self.length].long(), next_state[:, self.length : 2 * self.length]
-        return self.net(Transitions(items, rewards, acts, *after, done.bool(), acts))
+        blind = acts * 0  # to the turn, and to log pi, which the library subtracts itself
+        return self.net(Transitions(items, rewards, acts, *after, done.bool(), blind, blind))
 
 
 def agent(

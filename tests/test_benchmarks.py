@@ -140,7 +140,7 @@ def test_irl(tmp_path):
     if python.is_file():
         runs.append(tiny("irl", tmp_path, python=python)[0])
     arms = [{(row["who"], row["form"]) for row in found["rows"]} for found in runs]
-    assert len(arms[0]) == 9 and all(found == arms[0] for found in arms)
+    assert len(arms[0]) == 10 and all(found == arms[0] for found in arms)
     for found in runs:
         assert found["tuned_on"] not in found["seeds"]
         sizes = {row["weights"] for row in found["timings"] if row["what"] in ("AIRL", "GAIL")}
@@ -151,7 +151,7 @@ def test_irl(tmp_path):
             assert sum(one.values()) == pytest.approx(1) and min(one.values()) > 0
         for one in found["memory"].values():
             assert 0 < one["before"] <= one["peak"]
-    assert len(book["rows"]) == 9 * len(book["seeds"])
+    assert len(book["rows"]) == 10 * len(book["seeds"])
     for who, form in arms[0] - {("demonstrator", None), ("uniform random", None)}:
         tried = [way for way in book["tried"] if (way["who"], way["form"]) == (who, form)]
         for row in book["rows"]:
