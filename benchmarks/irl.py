@@ -8,8 +8,8 @@ of the discriminator on 128 transitions of each side, and one step of the policy
 discriminators are the same network, and so are the policies. The library pays AIRL's learner f
 without - log pi, so ours is judged in that form ("shaped") as well. Their policy can carry no
 state and reads the last ten items anew for every step; a small network without a tracker shows
-what that costs. Nobody there knows of action masks, so the rules are ``ilrec``'s, under which only a repeat
-within the window is too near; the log is shown, or nobody could tell the users apart.
+what that costs. Nobody there knows of action masks, so the rules are ``ilrec``'s, under which only
+a repeat within the window is too near; the log is shown, or nobody could tell the users apart.
 
 Times are the processor's, in one thread. They are taken in the environment as the library's
 examples set it up, one ``RecEnv`` a user, and in ``BatchedRecEnv``, which shows what that alone is
