@@ -162,4 +162,3 @@ def test_adversarial_training_brings_the_visits_nearer_and_ranks_the_items(limit
     assert without < 0.5
     # a potential that is blind to the turn makes g pay for the turns that are left
     assert (with_constant < 0.5) == (limit is not None)
-
