@@ -22,7 +22,7 @@ from minirec._io import BoolArray, IntArray, UserError, progress
 from minirec.evidence.evaluate import Judge, controls
 from minirec.problem import Setup, prepare
 from minirec.rl.agent import PolicyAgent
-from minirec.rl.learner import ILRec, train
+from minirec.rl.agents import A2C, train
 from minirec.world.batched import BatchedRecEnv, Obs
 from minirec.world.controls import Near, without_recent
 from minirec.world.deepfm import DeepFM, DeepFMSource, fit_deepfm
@@ -68,7 +68,7 @@ class Careful(Setup):
 class CarefulAgent(PolicyAgent):
     """A policy that keeps to the block list it was trained with, wherever it plays."""
 
-    def __init__(self, learner: ILRec, name: str) -> None:
+    def __init__(self, learner: A2C, name: str) -> None:
         super().__init__(learner.policy, name)
         env = learner.collector.env
         self.window, self.near = env.rules.window, Near.of(env)

@@ -28,7 +28,7 @@ from minirec.evidence.evaluate import Judge
 from minirec.evidence.metrics import play
 from minirec.problem import Problem, Setup, prepare
 from minirec.rl.agent import PolicyAgent
-from minirec.rl.learner import train
+from minirec.rl.agents import train
 from minirec.world.batched import BatchedRecEnv
 from minirec.world.controls import Greedy, Policy, Popularity, UniformRandom
 from minirec.world.deepfm import DeepFM, DeepFMSource, fit_deepfm

@@ -180,7 +180,7 @@ class Mix:
         Returns:
             Name -> weights, clipped and of mean 1, shape (M,).
         """
-        assert learner.weights is not None
+        learner.demonstrations()  # as the policy is now
         config, before, found = learner.config, learner.weights.clone(), {}
         for name, exponent in EXPONENTS.items():
             learner.config = replace(config, weight_mix=exponent)

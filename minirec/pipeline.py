@@ -17,9 +17,11 @@ from minirec.demos.chat import ChatModel
 from minirec.demos.transcript import Transcript
 from minirec.evidence.evaluate import Judge, controls
 from minirec.problem import Setup
+from minirec.rl import arms
 from minirec.rl.agent import PolicyAgent
+from minirec.rl.agents import A2C, train
 from minirec.rl.imitation import Demonstrations
-from minirec.rl.learner import ILRec, train
+from minirec.rl.learner import ILRec
 from minirec.rl.policy import load_policy
 from minirec.rl.rollout import Collector
 from minirec.world.deepfm import DeepFM, DeepFMSource, fit_deepfm
@@ -37,7 +39,7 @@ class Arm:
     """One of the learners to compare, and what it learns with.
 
     Attributes:
-        name: One of :data:`ARMS`.
+        name: One of :data:`minirec.rl.arms.ARMS`; any other takes the settings as they are.
         setup: The seed's setup.
         model: The world model.
         demos: What it is shown, if anything.
@@ -52,13 +54,13 @@ class Arm:
     judge: Judge
     device: str
 
-    def point(self, learner: ILRec) -> dict[str, float]:
+    def point(self, learner: A2C) -> dict[str, float]:
         """Return a point of the learning curve; the learner never learns of it."""
         row = self.judge.score(PolicyAgent(learner.policy, "learner"))
         earned = {"return": row["r_traj"], "share_oracle": row["share_oracle"]}
         return {"steps": learner.steps, **earned}
 
-    def restore(self, learner: ILRec, file: Path) -> dict[str, Any]:
+    def restore(self, learner: A2C, file: Path) -> dict[str, Any]:
         """Take ``learner`` back to when ``file`` was written; return all that the file holds."""
         state: dict[str, Any] = torch.load(file, weights_only=True, map_location=self.device)
         learner.load_state_dict(state["learner"])
@@ -122,7 +124,8 @@ def infer_reward(arm: Arm, kept: Path, target: Path) -> None:
     whose policy has been trained along with it; ``cloned``, the policy's weights after cloning
     alone; ``cloned_score``, a point of the learning curve.
     """
-    learner, file, config = make_learner(arm), kept / "learner.pt", arm.setup.config.learner
+    learner, file = make_learner(arm), kept / "learner.pt"
+    config = learner.config
     if file.is_file():
         state = arm.restore(learner, file)
     else:
@@ -141,19 +144,26 @@ def infer_reward(arm: Arm, kept: Path, target: Path) -> None:
     save_tensors(target, state | {"learner": learner.state_dict()})
 
 
-def make_learner(arm: Arm) -> ILRec:
+def make_learner(arm: Arm) -> Any:
     """Return an untrained learner for one arm; equal arms of equal seeds start equal."""
-    setup, config = arm.setup, arm.setup.config.learner
+    setup, spec = arm.setup, arms.ARMS.get(arm.name)
+    spec = spec or arms.ArmSpec(A2C if arm.demos is None else ILRec)
+    config = spec.config(setup.config.learner)
     env = setup.training_env(arm.model)
     draw = setup.rng(f"users of {arm.name}")
     noise = torch_generator(setup.seed, f"actions of {arm.name}")
-    return ILRec(
-        torch.from_numpy(env.source.item_vectors()).to(arm.device),
-        Collector(env, setup.split.train_users, config.users, draw, noise), arm.demos, config,
-        seed=int(setup.rng("initial weights").integers(2**31)),
-        generator=torch_generator(setup.seed, f"batches of {arm.name}"),
-        constant_reward=arm.name == "constant reward",
-    )  # fmt: skip
+    features = torch.from_numpy(env.source.item_vectors()).to(arm.device)
+    collector = Collector(env, setup.split.train_users, config.users, draw, noise)
+    chance: dict[str, Any] = {
+        "seed": int(setup.rng("initial weights").integers(2**31)),
+        "generator": torch_generator(setup.seed, f"batches of {arm.name}"),
+    }
+    if config.prior:
+        chance["prior"] = arm.model.catalogue().baseline.detach().to(arm.device)
+    if issubclass(spec.learner, ILRec):
+        assert arm.demos is not None, f"{arm.name} needs demonstrations"
+        return spec.learner(features, collector, arm.demos, config, **chance)
+    return spec.learner(features, collector, config, constant_reward=spec.constant, **chance)
 
 
 def train_policy(arm: Arm, inferred: Path | None, kept: Path, target: Path, serve: Path) -> None:

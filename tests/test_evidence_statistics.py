@@ -6,8 +6,15 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import trim_mean
 
-from minirec.evidence.statistics import Interval, paired_interval, t_interval, t_quantile
+from minirec.evidence.statistics import (
+    Interval,
+    iqm_interval,
+    paired_interval,
+    t_interval,
+    t_quantile,
+)
 
 
 def coverage(runs: int, interval, worlds: int = 600) -> float:
@@ -32,6 +39,20 @@ def test_t_quantile_is_that_of_printed_tables(df, printed):
 
 def test_t_interval_covers_with_five_seeds():
     assert coverage(5, lambda values, _: t_interval(values), 4000) == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize("runs", [10, 20])
+def test_the_interquartile_mean_covers(runs):
+    held = coverage(runs, lambda values, _: iqm_interval(values), 4000)
+    assert held == pytest.approx(0.95, abs=0.02)
+
+
+def test_the_interquartile_mean_leaves_out_the_quarters():
+    values = np.random.default_rng(0).normal(size=11)
+    assert iqm_interval(values).estimate == pytest.approx(trim_mean(values, 0.25))
+    ruined = np.where(values == values.max(), 1e6, values)
+    assert iqm_interval(ruined) == pytest.approx(iqm_interval(values))
+    assert math.isnan(iqm_interval([1.0]).half) and math.isnan(iqm_interval([]).estimate)
 
 
 def test_a_bootstrap_would_be_too_narrow_with_five_seeds():

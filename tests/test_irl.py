@@ -8,7 +8,7 @@ from minirec import UserError
 from minirec.irl.adversarial import Discriminator, adversarial_round, discriminator_step
 from minirec.irl.rewards import RewardForm, RewardNet, Transitions, load_reward
 from minirec.irl.source import LearnedSource
-from minirec.rl.memory import RewardMemory
+from minirec.rl.memory import Ring
 from minirec.rl.policy import RIDGE, build_policy
 from minirec.rl.settings import FORMS
 from minirec.world.env import RecEnv
@@ -246,14 +246,17 @@ def test_the_policy_gradient_does_not_reach_the_reward_head():
 
 
 def test_memory_keeps_the_newest_and_survives_a_stop():
-    memory = RewardMemory(2, 5)
+    def step(k, rows=2):
+        return {"known": torch.full((rows, 2), float(k)), "acts": torch.full((rows,), k)}
+
+    memory, other = (Ring(5, **step(0, 0)) for _ in range(2))
     for k in range(4):
-        memory.add(torch.full((2, 2), float(k)), torch.tensor([k, k]), torch.tensor([1.0, 2.0]))
-    assert sorted(memory.acts.tolist()) == [1, 2, 2, 3, 3]
-    other = RewardMemory(2, 5)
+        memory.add(**step(k))
+    assert sorted(memory.fields["acts"].tolist()) == [1, 2, 2, 3, 3] and len(memory) == 5
     other.load_state_dict(memory.state_dict())
     drawn = [m.draw(20, torch.Generator().manual_seed(1)) for m in (memory, other)]
-    assert all(torch.equal(a, b) for a, b in zip(*drawn, strict=True))
-    other.add(torch.zeros(1, 2), torch.tensor([9]), torch.zeros(1))
-    memory.add(torch.zeros(1, 2), torch.tensor([9]), torch.zeros(1))
-    assert torch.equal(memory.acts, other.acts)
+    assert all(torch.equal(drawn[0][name], drawn[1][name]) for name in ("known", "acts"))
+    assert torch.equal(drawn[0]["known"][:, 0], drawn[0]["acts"].float())  # rows stay together
+    for held in (memory, other):
+        held.add(**step(9, 1))
+    assert torch.equal(memory.fields["acts"], other.fields["acts"])

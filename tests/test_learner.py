@@ -31,7 +31,7 @@ def learner(**changed):
 def paid_by(made, monkeypatch):
     """Run one adversarial round and return what the actor-critic step was paid, (T, B)."""
     seen = []
-    monkeypatch.setattr(made, "_improve", lambda segment, rewards: seen.append(rewards))
+    monkeypatch.setattr(made, "improve_on", lambda segment, rewards: seen.append(rewards))
     made.adversarial()
     return seen[0]
 

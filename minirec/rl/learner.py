@@ -3,62 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from minirec.irl.adversarial import Discriminator, RewardFunction, adversarial_round
 from minirec.irl.rewards import RewardForm, RewardNet, Transitions
 from minirec.irl.weights import demonstration_weights
-from minirec.rl.a2c import a2c_loss, gae
+from minirec.rl.a2c import gae
+from minirec.rl.agents import A2C
 from minirec.rl.imitation import Demonstrations, imitation_loss, replay
-from minirec.rl.memory import RewardMemory
-from minirec.rl.policy import build_policy
 from minirec.rl.rollout import Collector, Segment
 from minirec.rl.settings import LearnerConfig
 
-PARTS = ("policy", "optimiser", "discriminator", "disc_optimiser", "memory")
-"""What knows how to save and load itself."""
 
+class ILRec(A2C):
+    """A2C that is shown demonstrations: it imitates them, and a discriminator learns their reward.
 
-class ILRec:
-    """A policy, its critic and its discriminator, and everything needed to go on after a stop.
-
-    With demonstrations: :meth:`clone`, then :meth:`adversarial` rounds, then :meth:`update` until
-    the budget is spent. Without: :meth:`update` alone, which is then plain A2C. Built in chapter
-    12.
+    :meth:`clone`, then :meth:`adversarial` rounds, then :meth:`update` until the budget is spent.
+    Its arms (:mod:`minirec.rl.arms`) are settings of this one loop. Built in chapter 12.
 
     Args:
         features: Item features, shape (N, f).
         collector: Plays the policy in the training environment.
-        demos: The demonstrations, or None.
+        demos: The demonstrations.
         config: Settings.
         seed: Seed of the initial weights.
-        generator: Draws demonstration batches (CPU).
-        constant_reward: Pay +1 for every step in place of the model_reward (a control).
+        generator: Draws batches (CPU).
+        prior: What the reward head starts from, (N,).
 
     Source:
         IL-Rec (arXiv 2510.13229); where its text and its code differ, the book says what we chose.
     """
 
+    parts = (*A2C.parts, "discriminator", "disc_optimiser")
+
     def __init__(
-        self, features: Tensor, collector: Collector, demos: Demonstrations | None,
+        self, features: Tensor, collector: Collector, demos: Demonstrations,
         config: LearnerConfig, *, seed: int, generator: torch.Generator,
-        constant_reward: bool = False,
+        prior: Tensor | None = None,
     ) -> None:  # fmt: skip
-        self.config, self.collector, self.demos = config, collector, demos
-        self.generator, self.constant_reward = generator, constant_reward
-        self.policy = build_policy(features, seed, dim=config.dim, hidden=config.hidden)
-        self.policy.to(features.device)
-        actor = self.policy.actor_parameters()
-        rest = [p for p in self.policy.parameters() if all(p is not slow for slow in actor)]
-        slower: dict[str, Any] = {"params": actor, "lr": config.actor_rate}
-        self.optimiser = torch.optim.Adam([slower, {"params": rest}], lr=config.rate)
+        super().__init__(features, collector, config, seed=seed, generator=generator, prior=prior)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             structured = config.form not in ("gail", "log_d")
@@ -68,25 +55,23 @@ class ILRec:
         self.discriminator = Discriminator(net, structured=structured).to(features.device)
         parameters = self.discriminator.parameters()
         self.disc_optimiser = torch.optim.Adam(parameters, lr=config.disc_rate)
-        self.steps = 0 if demos is None else int(demos.valid.sum())
+        self.demos, self.steps = demos, int(demos.valid.sum())
         self.statistics: dict[str, float] = {}
-        self.weights = None if demos is None else torch.ones_like(demos.rewards)
+        self.weights = torch.ones_like(demos.rewards)
         self.segment: Segment | None = None
-        self.memory = RewardMemory(features.shape[1] + 2, config.memory, features.device)
-        if demos is not None:
-            with torch.no_grad():
-                known = replay(self.policy, demos).known
-            self.memory.add(known[demos.valid], demos.acts[demos.valid], demos.rewards[demos.valid])
+        with torch.no_grad():
+            self.read = replay(self.policy, demos)
+        known, where = self.read.known, demos.valid
+        self.memory.add(known=known[where], acts=demos.acts[where], rewards=demos.rewards[where])
 
     def clone(self, epochs: int) -> None:
         """Imitate all demonstrations with equal weight for ``epochs`` passes (a warm start)."""
-        assert self.demos is not None
         self.optimiser.param_groups[0]["lr"] = self.config.clone_rate
         for _ in range(epochs):
             order = torch.randperm(len(self.demos.acts), generator=self.generator)
             for rows in order.split(self.config.demo_batch):
-                self._foresee()
-                self._descend(self._imitation(rows.to(self.demos.acts.device)))
+                self.foresee()
+                self.descend(self.imitation_on(rows.to(self.demos.acts.device)))
         self.optimiser.param_groups[0]["lr"] = self.config.actor_rate
 
     def adversarial(self) -> None:
@@ -100,22 +85,27 @@ class ILRec:
         self.refresh_weights()
 
     def update(self) -> None:
-        """Play one segment and take one actor-critic step on it."""
-        segment = self._play()
-        if self.demos is not None and self.config.bonus:
+        """Run an adversarial round if one is due; else play and improve once."""
+        self.updates += 1
+        every = self.config.disc_every
+        if every and self.updates % every == 0:
+            self.adversarial()
+            return
+        segment = self.play()
+        if self.config.bonus:
             self.improve(lambda played: self.discriminator.pay(played, RewardForm.REWARD))
         else:
-            self._improve(segment, segment.rewards)
+            self.improve_on(segment, segment.rewards)
 
     def rollout(self) -> Transitions:
         """Play one segment (the ``Learner`` protocol of ``minirec.irl``)."""
-        return as_transitions(self._play())
+        return as_transitions(self.play())
 
     def demonstrations(self) -> Transitions:
         """Return the demonstrated transitions with the present policy's log-probabilities."""
-        assert self.demos is not None
         with torch.no_grad():
-            return self.demos.transitions(replay(self.policy, self.demos).log_probs)
+            self.read = replay(self.policy, self.demos)
+        return self.demos.transitions(self.read.log_probs)
 
     def improve(self, reward: RewardFunction) -> None:
         """Take one actor-critic step on the last segment, with ``reward`` as a bonus.
@@ -128,14 +118,13 @@ class ILRec:
         if self.config.standardise:
             learned = (learned - learned.mean()) / (learned.std() + 1e-6)
         task = self.config.task * paid
-        self._improve(self.segment, task + self.config.bonus * learned.view_as(paid))
+        self.improve_on(self.segment, task + self.config.bonus * learned.view_as(paid))
 
     def refresh_weights(self) -> None:
-        """Weigh every demonstrated step by the present critic and discriminator."""
-        assert self.demos is not None and self.weights is not None
+        """Weigh every demonstrated step by discriminator and critic, as the last round read it."""
         demos, config = self.demos, self.config
         with torch.no_grad():
-            read = replay(self.policy, demos)
+            read = self.read
             ends = demos.valid & ~torch.cat([demos.valid[:, 1:], demos.valid[:, :1] & False], 1)
             advantages = gae(
                 demos.rewards.T * (1 - config.discount) / 5, read.values.T, read.next_values.T,
@@ -151,69 +140,36 @@ class ILRec:
     def imitation_weight(self) -> float:
         """Return lambda_imit: it fades linearly with the environment steps and ends at 0."""
         left = 1 - self.steps / self.config.imitation_steps
-        return self.config.imitation * max(0.0, left) if self.demos is not None else 0.0
+        return self.config.imitation * max(0.0, left)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that changes, as tensors and plain values."""
-        return {part: getattr(self, part).state_dict() for part in PARTS} | {
-            "weights": self.weights, "steps": self.steps,
-            "generator": self.generator.get_state(), "noise": self.collector.noise.get_state(),
-            "draw": self.collector.draw.bit_generator.state,
-        }  # fmt: skip
+    def play(self) -> Segment:
+        """Play on, and keep the segment for the round that it belongs to."""
+        self.segment = super().play()
+        return self.segment
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned; the collector starts with fresh users."""
-        for part in PARTS:
-            getattr(self, part).load_state_dict(state[part])
-        self.weights, self.steps = state["weights"], state["steps"]
-        self.generator.set_state(state["generator"])
-        self.collector.noise.set_state(state["noise"])
-        self.collector.draw.bit_generator.state = state["draw"]
-        self.collector.obs = None
-
-    def _play(self) -> Segment:
-        segment = self.collector.collect(self.policy, self.config.segment)
-        if self.constant_reward:
-            segment = replace(segment, rewards=torch.ones_like(segment.rewards))
-        known, acts, rewards = segment.known.flatten(0, 1), segment.acts, segment.rewards
-        self.memory.add(known, acts.flatten(), rewards.flatten())
-        self.steps += acts.numel()
-        self.segment = segment
-        return segment
-
-    def _foresee(self) -> None:
-        """Fit the reward head to a few batches of all that was played and demonstrated."""
-        for _ in range(self.config.memory_steps):
-            known, acts, rewards = self.memory.draw(self.config.memory_batch, self.generator)
-            predicted = self.policy.predict(self.policy.table(), known)
-            chosen = predicted.gather(1, acts[:, None]).squeeze(1)
-            self._descend(F.mse_loss(chosen, rewards))
-
-    def _improve(self, segment: Segment, rewards: Tensor) -> None:
-        config = self.config
-        loss = a2c_loss(
-            segment, rewards,
-            discount=config.discount, trace=config.trace, entropy_weight=config.entropy,
-        )  # fmt: skip
+    def loss(self, segment: Segment, rewards: Tensor) -> Tensor:
+        """Return A2C's loss plus lambda_imit times that of imitation."""
+        loss = super().loss(segment, rewards)
         if weight := self.imitation_weight():
-            assert self.demos is not None
-            shape = (config.demo_batch,)
+            shape = (self.config.demo_batch,)
             rows = torch.randint(len(self.demos.acts), shape, generator=self.generator)
-            loss = loss + weight * self._imitation(rows.to(self.demos.acts.device))
-        self._descend(loss)
-        self._foresee()
+            loss = loss + weight * self.imitation_on(rows.to(self.demos.acts.device))
+        return loss
 
-    def _imitation(self, rows: Tensor) -> Tensor:
-        assert self.demos is not None and self.weights is not None
+    def imitation_on(self, rows: Tensor) -> Tensor:
+        """Return the weighted imitation loss on some demonstrations, rows (D',)."""
         demos = self.demos.take(rows)
         weights = self.weights[rows, : demos.acts.shape[1]]
         return imitation_loss(replay(self.policy, demos), demos, weights)
 
-    def _descend(self, loss: Tensor) -> None:
-        self.optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)
-        self.optimiser.step()
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that changes, as tensors and plain values."""
+        return super().state_dict() | {"weights": self.weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned; the collector starts with fresh users."""
+        super().load_state_dict(state)
+        self.weights = state["weights"]
 
 
 def as_transitions(segment: Segment) -> Transitions:
@@ -229,16 +185,3 @@ def as_transitions(segment: Segment) -> Transitions:
         segment.terminated.flatten(), segment.log_probs.detach().flatten(),
         stack(segment.obs, "turn"),
     )  # fmt: skip
-
-
-def train(learner: ILRec, until: int, advance: Callable[[int], None]) -> None:
-    """Update ``learner`` until it has taken ``until`` environment steps.
-
-    It begins with fresh users, so that a run which stops here and goes on later plays the very
-    same steps as one that never stopped.
-    """
-    learner.collector.obs = None
-    while learner.steps < until:
-        before = learner.steps
-        learner.update()
-        advance(learner.steps - before)

@@ -1,53 +1,51 @@
-"""What was played and demonstrated, for the reward head to learn from again and again."""
+"""A ring that remembers steps, for what learns from the same step again and again."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
 
 
-class RewardMemory:
-    """A ring of (what was known of the user, item, reward).
-
-    What was known is the regression in the state, which no weight of the policy enters: old
-    entries are as good as new ones. Early entries are of many kinds of items, later ones only
-    of those that the policy likes; a reward head that forgot the early ones would forget why the
-    others were not worth recommending.
+class Ring:
+    """The last ``capacity`` steps, each a row of several named tensors.
 
     Args:
-        width: Numbers that tell what was known, f + 2.
-        capacity: Entries kept; the oldest are overwritten.
+        capacity: Steps kept; the oldest are overwritten.
         device: Where tensors live.
+        fields: Name -> a tensor (M, ...) like those to come; it is not kept.
     """
 
-    def __init__(self, width: int, capacity: int, device: torch.device | str = "cpu") -> None:
-        self.known = torch.zeros(capacity, width, device=device)
-        self.acts = torch.zeros(capacity, dtype=torch.int64, device=device)
-        self.rewards = torch.zeros(capacity, device=device)
-        self.count = 0
+    def __init__(self, capacity: int, device: torch.device | str = "cpu", **fields: Tensor) -> None:
+        self.capacity, self.count = capacity, 0
+        self.fields = {
+            name: torch.zeros((capacity, *like.shape[1:]), dtype=like.dtype, device=device)
+            for name, like in fields.items()
+        }
 
-    def add(self, known: Tensor, acts: Tensor, rewards: Tensor) -> None:
-        """Append M entries: known (M, f + 2), acts (M,), rewards (M,) in rating points."""
-        rows = (self.count + torch.arange(len(acts), device=acts.device)) % len(self.acts)
-        self.known[rows], self.acts[rows], self.rewards[rows] = known, acts, rewards
-        self.count += len(acts)
+    def __len__(self) -> int:
+        """Return how many steps are held."""
+        return min(self.count, self.capacity)
 
-    def draw(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw ``size`` entries with replacement: known, acts and rewards."""
-        held = min(self.count, len(self.acts))
-        rows = torch.randint(held, (size,), generator=generator).to(self.acts.device)
-        return self.known[rows], self.acts[rows], self.rewards[rows]
+    def add(self, **fields: Tensor) -> None:
+        """Append M steps: each field (M, ...)."""
+        some = next(iter(fields.values()))
+        rows = (self.count + torch.arange(len(some), device=some.device)) % self.capacity
+        for name, values in fields.items():
+            self.fields[name][rows] = values
+        self.count += len(some)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the entries held."""
-        held = min(self.count, len(self.acts))
-        parts = {name: getattr(self, name)[:held].clone() for name in ("known", "acts", "rewards")}
-        return {**parts, "count": self.count}
+    def draw(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw ``size`` of the steps held, with replacement (``generator``: CPU)."""
+        rows = torch.randint(len(self), (size,), generator=generator)
+        return {name: held[rows.to(held.device)] for name, held in self.fields.items()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def state_dict(self) -> dict[str, Tensor | int]:
+        """Return the steps held."""
+        held = {name: values[: len(self)].clone() for name, values in self.fields.items()}
+        return {**held, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
         """Hold what :meth:`state_dict` returned."""
-        for name in ("known", "acts", "rewards"):
-            getattr(self, name)[: len(state[name])] = state[name]
-        self.count = state["count"]
+        self.count = int(state["count"])
+        for name, values in self.fields.items():
+            values[: len(self)] = state[name]

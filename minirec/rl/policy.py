@@ -1,12 +1,14 @@
-"""The policy: a GRU that tracks the user, and a head that scores items by their features."""
+"""The policy: a tracker that follows the user, and a head that scores items by their features."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from minirec.rl.trackers import build_tracker
 
 SHARPNESS = 6.0  # of the actor at the start, logits a rating point
 RIDGE = 1.0  # penalty of the regression in the state: tastes of unit variance
@@ -19,6 +21,7 @@ class ItemTable(NamedTuple):
     features: Tensor  # (N + 1, f + 1), likewise; the last column is 1
     bias: Tensor  # (1, N), of the actor's logits
     quality: Tensor  # (1, N), of the predicted rewards
+    prior: Tensor  # (N + 1, 1), likewise, rating points
 
 
 class RecPolicy(nn.Module):
@@ -28,8 +31,8 @@ class RecPolicy(nn.Module):
     to one item alone, so what is learned from one is known of all that resemble it, and a new
     item can be recommended.
 
-    The state holds a GRU's memory of the (item, reward) pairs and, beside it, the sums of a ridge
-    regression of the rewards on the features: the user's taste as far as the pairs tell it. A
+    The state holds a tracker's memory of the (item, reward) pairs and, beside it, the sums of a
+    ridge regression of the rewards on the features: the user's taste as far as the pairs tell it. A
     reward head learns from every step what taste makes of an item; the actor's logit is that
     prediction, times a learned sharpness, plus what the policy gradient adds. Built in chapters
     11 and 12.
@@ -38,31 +41,48 @@ class RecPolicy(nn.Module):
         features: Item features, shape (N, f), on the scale on which a user's taste for each has
             about unit variance: the world model's item vectors.
         dim: Size of an item vector.
-        hidden: Size of the GRU's memory; the state has hidden + (f + 1) (f + 2) + 1 numbers.
+        hidden: What the tracker tells of its memory; with a GRU, the default, its size as well.
+            The state has the memory's size + (f + 1) (f + 2) + 1 numbers.
+        tracker: ``gru``, ``average``, ``attention`` or ``none``, the regression alone.
+        foresight: Whether the actor starts from the reward head's predictions. Without it all
+            comes from the policy gradient and from imitation, as in the paper.
+        prior: What somebody of whom nothing is known would say of each item, rating points, (N,).
+            Given it, the reward head starts as a ridge regression of what differs from it; without
+            it, it starts from nothing.
 
     Source:
-        GRU: Cho et al. (2014); actor-critic: Mnih et al. (2016); IL-Rec (arXiv 2510.13229).
+        Actor-critic: Mnih et al. (2016); IL-Rec (arXiv 2510.13229).
     """
 
     features: Tensor
+    prior: Tensor | None
 
-    def __init__(self, features: Tensor, *, dim: int = 32, hidden: int = 64) -> None:
+    def __init__(
+        self, features: Tensor, *, dim: int = 32, hidden: int = 64, tracker: str = "gru",
+        foresight: bool = True, prior: Tensor | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.n_items, n_features = features.shape
-        self.dim, self.hidden, self.width = dim, hidden, n_features + 1
+        self.dim, self.width = dim, n_features + 1
         self.register_buffer("features", features)
+        self.register_buffer("prior", prior)
         self.project = nn.Linear(n_features, dim, bias=False)
         self.bias = nn.Linear(n_features, 1)
         self.quality = nn.Linear(n_features, 1)
-        self.tracker = nn.GRUCell(2 * dim + 1, hidden)
-        seen = hidden + self.width + 1
+        self.tracker, self.foresight = build_tracker(tracker, dim, hidden), foresight
+        seen = self.tracker.width + self.width + 1
         self.query = nn.Linear(seen, dim)
         self.taste = nn.Linear(self.width + 1, dim)
         self.level = nn.Linear(self.width + 1, 1)
-        self.sharpness = nn.Parameter(torch.tensor(SHARPNESS))
+        self.sharpness = nn.Parameter(torch.tensor(SHARPNESS if foresight else 0.0))
         self.critic = nn.Sequential(nn.Linear(seen, hidden), nn.ReLU(), nn.Linear(hidden, 1))
-        for parameter in self.actor_parameters():  # at first the actor trusts the reward head alone
-            nn.init.zeros_(parameter)
+        if prior is not None:  # at first the reward head trusts the regression alone
+            for head in (self.taste, self.level, self.quality):
+                for parameter in head.parameters():
+                    nn.init.zeros_(parameter)
+        if foresight:  # at first the actor trusts the reward head alone
+            for parameter in self.actor_parameters():
+                nn.init.zeros_(parameter)
 
     def actor_parameters(self) -> list[nn.Parameter]:
         """Return what the policy gradient adds to the reward head, to be learned slowly."""
@@ -73,24 +93,28 @@ class RecPolicy(nn.Module):
         vectors = F.pad(self.project(self.features), (0, 0, 0, 1))
         features = F.pad(F.pad(self.features, (0, 1), value=1.0), (0, 0, 0, 1))
         bias, quality = self.bias(self.features).T, self.quality(self.features).T
-        return ItemTable(vectors, features, bias, quality)
+        prior = features.new_full((self.n_items,), 3) if self.prior is None else self.prior
+        return ItemTable(vectors, features, bias, quality, F.pad(prior, (0, 1))[:, None])
 
     def step(self, table: ItemTable, state: Tensor, items: Tensor, rewards: Tensor) -> Tensor:
         """Update the state (B, d) with one recommended item (B,) and its reward (B,), 1 to 5.
 
         Padding items leave the state as it is.
         """
-        x, f = table.vectors[items].detach(), table.features[items]
+        x, f = self._shared(table)[items], table.features[items]
         liking = ((rewards - 3) / 2).unsqueeze(1)
-        memory, sums = state[:, : self.hidden], state[:, self.hidden :]
-        moved = self.tracker(torch.cat([x, x * liking, liking], 1), memory)
+        memory, sums = state[:, : self.tracker.size], state[:, self.tracker.size :]
+        moved = self.tracker.step(memory, x, liking)
+        if self.prior is not None:
+            liking = (rewards.unsqueeze(1) - table.prior[items]) / 2
         pair = torch.cat([(f[:, :, None] * f[:, None]).flatten(1), f * liking, f[:, -1:]], 1)
         known = (items < self.n_items).unsqueeze(1)
         return torch.cat([torch.where(known, moved, memory), sums + pair], 1)
 
     def start(self, table: ItemTable, items: Tensor, rewards: Tensor) -> Tensor:
         """Return the state (B, d) after reading a window of items and rewards, both (B, K)."""
-        state = table.vectors.new_zeros(len(items), self.hidden + self.width * (self.width + 1) + 1)
+        size = self.tracker.size + self.width * (self.width + 1) + 1
+        state = table.vectors.new_zeros(len(items), size)
         known = (items < self.n_items).any(0).nonzero()
         for k in range(int(known[0]) if len(known) else items.shape[1], items.shape[1]):
             state = self.step(table, state, items[:, k], rewards[:, k])
@@ -104,32 +128,59 @@ class RecPolicy(nn.Module):
             enters, (B, f + 2), for the reward head: the ridge regression's coefficients and how
             many pairs are behind them, n / (n + 1).
         """
-        memory, sums = state[:, : self.hidden], state[:, self.hidden :].detach()
+        memory, sums = state[:, : self.tracker.size], state[:, self.tracker.size :].detach()
         gram, rest = sums.split([self.width**2, self.width + 1], 1)
         penalty = RIDGE * torch.eye(self.width, device=gram.device)
         gram = gram.view(-1, self.width, self.width) + penalty
         taste = torch.linalg.solve(gram, rest[:, :-1])
         known = torch.cat([taste, rest[:, -1:] / (rest[:, -1:] + 1)], 1)
-        return torch.cat([memory, known], 1), known
+        return torch.cat([self.tracker.read(memory), known], 1), known
 
     def predict(self, table: ItemTable, known: Tensor) -> Tensor:
         """Return the predicted rewards of all items in rating points, (B, N)."""
         level, taste = self.level(known), self.taste(known)
-        predicted: Tensor = 3 + level + taste @ table.vectors[:-1].T + table.quality
+        predicted: Tensor = (
+            table.prior[:-1].T + level + taste @ table.vectors[:-1].T + table.quality
+        )
+        if self.prior is not None:
+            predicted = predicted + 2 * known[:, :-1] @ table.features[:-1].T
         return predicted
+
+    def foresee(self, known: Tensor, acts: Tensor) -> Tensor:
+        """Return the predicted reward of one item (B,) a row, in rating points: (B,)."""
+        x = self.features[acts]
+        said = (self.taste(known) * self.project(x)).sum(1, keepdim=True)
+        predicted: Tensor = self.level(known) + said + self.quality(x)
+        if self.prior is None:
+            return predicted.squeeze(1) + 3
+        regressed = (known[:, :-2] * x).sum(1) + known[:, -2]
+        return predicted.squeeze(1) + self.prior[acts] + 2 * regressed
 
     def act(self, table: ItemTable, state: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits (B, N), values (B,) and what the reward head saw, (B, f + 2).
 
-        Forbidden items, False in ``mask`` (B, N), get the logit -inf. The policy gradient does not
-        reach the predicted rewards through the logits.
+        Forbidden items, False in ``mask`` (B, N), get the logit -inf.
         """
         seen, known = self.read(state)
-        scores = self.query(seen) @ table.vectors[:-1].T.detach() + table.bias
-        with torch.no_grad():
-            predicted = self.predict(table, known)
-        logits = (scores + self.sharpness * (predicted - 3)).masked_fill(~mask, -torch.inf)
-        return logits, self.critic(seen).squeeze(1), known
+        return *self.decide(table, seen, known, mask), known
+
+    def decide(
+        self, table: ItemTable, seen: Tensor, known: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits (B, N) and values (B,) from what :meth:`read` returned.
+
+        The policy gradient does not reach the predicted rewards through the logits.
+        """
+        scores = self.query(seen) @ self._shared(table)[:-1].T + table.bias
+        if self.foresight:
+            with torch.no_grad():
+                predicted = self.predict(table, known)
+            scores = scores + self.sharpness * (predicted - 3)
+        return scores.masked_fill(~mask, -torch.inf), self.critic(seen).squeeze(1)
+
+    def _shared(self, table: ItemTable) -> Tensor:
+        """Return the item vectors for actor and critic: with foresight, the reward head's own."""
+        return table.vectors.detach() if self.foresight else table.vectors
 
     def value(self, state: Tensor) -> Tensor:
         """Return the critic's value of each state (B, d) -> (B,)."""
@@ -155,16 +206,24 @@ def sample(logits: Tensor, generator: torch.Generator) -> Tensor:
     return torch.searchsorted(cumulative, (1 - noise) * cumulative[:, -1:]).squeeze(1)
 
 
-def build_policy(features: Tensor, seed: int, *, dim: int = 32, hidden: int = 64) -> RecPolicy:
+def build_policy(features: Tensor, seed: int, **settings: Any) -> RecPolicy:
     """Return a freshly initialised policy without touching torch's global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return RecPolicy(features, dim=dim, hidden=hidden)
+        return RecPolicy(features, **settings)
 
 
 def load_policy(state: dict[str, Tensor]) -> RecPolicy:
-    """Return the policy whose ``state_dict`` this is; its sizes are read off the weights."""
-    dim, hidden = len(state["project.weight"]), state["tracker.weight_hh"].shape[1]
-    policy = RecPolicy(state["features"].cpu(), dim=dim, hidden=hidden)
+    """Return the policy whose ``state_dict`` this is; its kind and sizes are read off the weights.
+
+    Without foresight the sharpness is 0 and stays so.
+    """
+    dim, hidden = len(state["project.weight"]), state["critic.0.weight"].shape[0]
+    kinds = {"gru": "cell.weight_hh", "attention": "position", "average": "layer.weight"}
+    found = [kind for kind, name in kinds.items() if f"tracker.{name}" in state] + ["none"]
+    policy = RecPolicy(
+        state["features"].cpu(), dim=dim, hidden=hidden, tracker=found[0],
+        foresight=bool(state["sharpness"] != 0), prior=state.get("prior"),
+    )  # fmt: skip
     policy.load_state_dict(state)
     return policy.eval()

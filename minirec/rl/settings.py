@@ -15,7 +15,9 @@ class LearnerConfig:
     """The learner: imitation, inverse reinforcement learning, actor-critic."""
 
     steps: int = setting(30_000, "environment steps", "budget of every learner, demonstration steps included")  # noqa: E501 fmt: skip
-    users: int = setting(16, "users", "how many users play at once")
+    users: int = setting(16, "users", "how many users play at once at the start")
+    most_users: int = setting(256, "users", "how many at most")
+    growth: int = setting(1_000, "environment steps", "for each user who plays: their number doubles when it may")  # noqa: E501 fmt: skip
     segment: int = setting(8, "steps", "steps of each user between two updates")
     rate: float = setting(3e-3, "per update", "learning rate of critic and reward head (Adam)")
     actor_rate: float = setting(1e-4, "per update", "learning rate of the actor: the slower of two time scales")  # noqa: E501 fmt: skip
@@ -23,13 +25,22 @@ class LearnerConfig:
     trace: float = setting(0.9, "per step", "lambda of the generalised advantage")
     entropy: float = setting(0.01, "per nat", "weight of the policy's entropy")
     dim: int = setting(32, "numbers", "size of an item vector in the policy")
-    hidden: int = setting(64, "numbers", "size of the state")
+    hidden: int = setting(64, "numbers", "size of what the tracker tells")
+    tracker: str = setting("gru", "name", "of the state: gru, average, attention or none")
+    foresight: bool = setting(True, "yes or no", "whether the actor starts from the reward head's predictions")  # noqa: E501 fmt: skip
+    prior: bool = setting(False, "yes or no", "whether the reward head starts from what the world model makes of the items")  # noqa: E501 fmt: skip
     memory: int = setting(100_000, "steps", "how many steps the reward head remembers")
     memory_batch: int = setting(256, "steps", "remembered steps in one fit of the reward head")
     memory_steps: int = setting(8, "fits", "fits of the reward head after each update", least=0)
+    replay: int = setting(50_000, "steps", "DQN: how many steps it draws from")
+    q_steps: int = setting(8, "steps", "DQN: gradient steps after each segment")
+    target_every: int = setting(8, "updates", "DQN: when the target network follows")
+    explore_steps: int = setting(10_000, "environment steps", "DQN: until random items are at their end")  # noqa: E501 fmt: skip
+    explore_end: float = setting(0.05, "share", "DQN: of random items at the end")
     clone_epochs: int = setting(8, "passes", "warm start: passes of imitation over the demonstrations", least=0)  # noqa: E501 fmt: skip
     clone_rate: float = setting(1e-4, "per update", "learning rate of the actor in the warm start")
     rounds: int = setting(10, "rounds", "adversarial rounds of inverse reinforcement learning", least=0)  # noqa: E501 fmt: skip
+    disc_every: int = setting(0, "updates", "after them, from one adversarial round to the next; 0: none", least=0)  # noqa: E501 fmt: skip
     disc_steps: int = setting(4, "steps", "discriminator steps a round")
     disc_batch: int = setting(128, "transitions", "of each side in a discriminator step")
     disc_rate: float = setting(1e-3, "per step", "learning rate of the discriminator (Adam)")
@@ -48,3 +59,18 @@ class LearnerConfig:
     def __post_init__(self) -> None:
         if self.form not in FORMS:
             raise UserError(f"learner.form is {self.form!r}; use one of {', '.join(FORMS)}")
+
+    def users_at(self, steps: int) -> int:
+        """Return how many users play at once after so many environment steps.
+
+        Small batches learn fast from little, large ones take many steps a second and steady the
+        gradient (Smith et al. 2018): the number doubles whenever there are ``growth`` steps for
+        each user.
+
+        >>> [LearnerConfig().users_at(steps) for steps in (0, 31_999, 32_000, 10**6)]
+        [16, 16, 32, 256]
+        """
+        size = self.users
+        while size < self.most_users and steps >= 2 * size * self.growth:
+            size = min(2 * size, self.most_users)
+        return size

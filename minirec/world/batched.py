@@ -53,14 +53,18 @@ class BatchedRecEnv:
     def restart(self, where: BoolArray, users: IntArray) -> Obs:
         """Give each row in ``where`` (B,) a new episode with the next of ``users`` (B',)."""
         self.users[where] = users
-        if self.history == "log":
-            self.items[where], self.rewards[where] = self.histories.window(users, self.K)
-        else:
-            self.items[where], self.rewards[where] = self.n_items, 0
+        self.items[where], self.rewards[where] = self.opening(users)
         self.turn[where], self.recent[where], self.reason[where] = 0, -1, 0
         if self.available is not None:
             self.available[where] = self.histories.unseen(users)
         return self._obs()
+
+    def opening(self, users: IntArray) -> tuple[IntArray, FloatArray]:
+        """Return the items and rewards (B', K) that the first observations of ``users`` show."""
+        if self.history == "log":
+            return self.histories.window(users, self.K)
+        shape = len(users), self.K
+        return np.full(shape, self.n_items), np.zeros(shape, np.float32)
 
     def step(self, acts: IntArray) -> tuple[Obs, FloatArray, BoolArray, BoolArray]:
         """Recommend one item to each user.
