@@ -154,12 +154,11 @@ def _recommend(arguments: argparse.Namespace) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     from minirec.export import ABOUT, ARRAYS, export, load_run
-    from minirec.serve import BUNDLED
 
     out = Path(arguments.out)
     if out.is_file() or (out.is_dir() and {f.name for f in out.iterdir()} - {ABOUT, ARRAYS}):
         raise UserError(f"{out} holds something else; choose another folder with --out")
-    folder = export(*load_run(arguments.run or BUNDLED.parent), out)
+    folder = export(*load_run(arguments.run), out)
     size = sum((folder / name).stat().st_size for name in (ABOUT, ARRAYS))
     print(f"{ABOUT} and {ARRAYS}, {size / 1e6:.2f} MB: {folder.resolve()}")
 

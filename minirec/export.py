@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of the two files; raise it when their meaning changes
 ARRAYS, ABOUT = "policy.npz", "policy.json"
+BUNDLED = Path(__file__).parent / "_bundled"  # a run folder; its export is in `serve`
 
 
 def freeze(policy: RecPolicy) -> Forward:
@@ -114,13 +115,14 @@ def load_export(path: str | Path) -> tuple[Forward, tuple[str, ...]]:
         raise UserError(f"{folder} holds no whole export ({error}); {again}") from None
 
 
-def load_run(run: str | Path) -> tuple[RecPolicy, tuple[str, ...]]:
-    """Return the policy of a run folder, as torch's module, and its titles.
+def load_run(run: str | Path | None = None) -> tuple[RecPolicy, tuple[str, ...]]:
+    """Return the policy of a run folder, or of the bundled one, as torch's module; and its titles.
 
     Raises:
         UserError: If the folder holds no finished policy, it is damaged, or torch is missing.
     """
-    found = sorted(Path(run).glob("seed-*/serve-il-rec.pt"))
+    run = BUNDLED if run is None else Path(run)
+    found = sorted(run.glob("seed-*/serve-il-rec.pt"))
     if not found:
         raise UserError(
             f"{run} holds no trained policy; train one with `minirec run --out {run}`, "
@@ -134,8 +136,9 @@ def load_run(run: str | Path) -> tuple[RecPolicy, tuple[str, ...]]:
         raise UserError(f"{run} needs torch; `minirec export` it where there is torch") from None
     try:
         policy = load_policy(torch.load(found[0], weights_only=True, map_location="cpu"))
-    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise UserError(f"{found[0]} is damaged ({error}); restore it or train anew") from None
+    except (RuntimeError, EOFError, OSError, LookupError, TypeError, pickle.UnpicklingError) as it:
+        what = type(it).__name__  # torch's own words fill half a page
+        raise UserError(f"{found[0]} is damaged ({what}); restore it or train anew") from None
     return policy, tuple(read_json(found[0].with_name("titles.json")))
 
 

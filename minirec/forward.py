@@ -48,6 +48,7 @@ class Forward:
         one, padding = ((0, 0), (0, 1)), ((0, 1), (0, 0))  # a last feature; a last item, all zeros
         self.vectors = np.pad(weights.vectors, padding)
         self.features = np.pad(np.pad(weights.features, one, constant_values=1), padding)
+        self.penalty = ridge * np.eye(self.features.shape[1], dtype=np.float32)
         self.scores = np.vstack([weights.vectors.T, weights.bias, np.ones_like(weights.bias)])
 
     def start(self, size: int) -> State:
@@ -65,16 +66,16 @@ class Forward:
         x, f, known = self.vectors[items], self.features[items], items < self.n_items  # (K, B, ..)
         liking = ((ratings.T - 3) / 2).astype(np.float32)[:, :, None]
         pairs = np.concatenate([x, x * liking, liking], 2) @ w.pairs + w.pairs_bias
-        for pair, those in zip(pairs, known, strict=True):
-            moved = self._gru(pair, memory)
-            memory = moved if those.all() else np.where(those[:, None], moved, memory)
+        whole = np.all(known, axis=1).tolist()
+        for k in range(len(items)):
+            moved = self._gru(pairs[k], memory)
+            memory = moved if whole[k] else np.where(known[k, :, None], moved, memory)
         gram = state.gram + f.transpose(1, 2, 0) @ f.swapaxes(0, 1)
         return State(memory, gram, state.moment + (f * liking).sum(0))
 
     def logits(self, state: State) -> FloatArray:
         """Return the logits of all items, (B, N)."""
-        penalty = self.ridge * np.eye(self.features.shape[1], dtype=np.float32)
-        taste = np.linalg.solve(state.gram + penalty, state.moment[:, :, None])[:, :, 0]
+        taste = np.linalg.solve(state.gram + self.penalty, state.moment[:, :, None])[:, :, 0]
         n = state.gram[:, -1, -1:]  # the last feature is 1, so this counts
         seen = np.concatenate([state.memory, taste, n / (n + 1)], 1)
         return np.asarray((seen @ self.weights.head + self.weights.head_bias) @ self.scores)

@@ -12,7 +12,7 @@ import numpy as np
 
 from minirec._io import FloatArray, IntArray, UserError
 from minirec.demos.grounding import Grounder
-from minirec.export import ABOUT, freeze, load_export, load_run, matched
+from minirec.export import ABOUT, BUNDLED, freeze, load_export, load_run, matched
 from minirec.forward import Forward, State, best, chances
 from minirec.world.sources import Distances, MatrixSource
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 LIKED = 5.0  # the rating of a title that is given without one
 SURE = 85.0  # of 100: a title whose nearest catalogue title scores less is refused
 ROWS = 16  # users whose logits are computed at once: few enough to stay in a processor's cache
-BUNDLED = Path(__file__).parent / "_bundled" / "serve"
 
 History = Sequence[str | tuple[str, float]]
 """Titles, oldest first, each alone (then it was liked) or with a rating from 1 to 5."""
@@ -79,7 +78,7 @@ class Recommender:
         Raises:
             UserError: If the folder holds no finished policy, or one that is damaged.
         """
-        folder = BUNDLED if run is None else Path(run)
+        folder = BUNDLED / "serve" if run is None else Path(run)
         return cls(*(load_export if (folder / ABOUT).is_file() else load_run)(folder))
 
     def recommend(
