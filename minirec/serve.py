@@ -100,7 +100,7 @@ class Recommender:
     def recommend_batch(
         self, histories: Sequence[History], k: int = 10, **choice: Unpack[Choice]
     ) -> list[list[Recommendation]]:
-        """Recommend ``k`` titles to each of many; the lists are those of :meth:`recommend`."""
+        """Recommend ``k`` titles to each of many, as :meth:`recommend` does but for rounding."""
         known = [self._known(history) for history in histories]
         found = self.recommend_items([one[0] for one in known], [one[1] for one in known],
                                      k, **choice)  # fmt: skip

@@ -157,9 +157,10 @@ def test_near_items_are_skipped_as_the_quit_rule_would(served):
             served.recommend(history, left + 1, min_distance=limit, window=window)
     assert served.recommend(history, min_distance=0.0) == served.recommend(history)
     assert served.recommend([], min_distance=limit) == served.recommend([])
-    batch = served.recommend_batch([history, [], history[:1]], 3, min_distance=limit)
-    assert titles(batch[0]) == titles(served.recommend(history, 3, min_distance=limit))
-    assert titles(batch[1]) == titles(served.recommend([], 3))
+    histories = [history, [], history[:1]]
+    batch = served.recommend_batch(histories, 3, min_distance=limit)
+    for one, found in zip(histories, batch, strict=True):
+        assert titles(found) == titles(served.recommend(one, 3, min_distance=limit))
     with pytest.raises(UserError, match="leave no title"):
         served.recommend(history, min_distance=1e9)
 
