@@ -82,8 +82,9 @@ def export(policy: RecPolicy, titles: Sequence[str], path: str | Path) -> Path:
     with atomic(folder / ARRAYS) as temporary:
         np.savez(temporary, allow_pickle=False, **frozen.weights._asdict())
         digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-    sizes = {"items": frozen.n_items, "features": policy.width - 1,
-             "dim": policy.dim, "hidden": policy.hidden}  # fmt: skip
+    (n_items, dim), hidden = frozen.weights.vectors.shape, frozen.hidden
+    n_features = frozen.weights.features.shape[1]
+    sizes = {"items": n_items, "features": n_features, "dim": dim, "hidden": hidden}
     about = {"format": FORMAT, "version": __version__, "sha256": digest, "tracker": "gru",
              "ridge": frozen.ridge, "sizes": sizes, "titles": named}  # fmt: skip
     write_json(folder / ABOUT, about)
