@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LIKED = 5.0  # the rating of a title that is given without one
 SURE = 85.0  # of 100: a title whose nearest catalogue title scores less is refused
-ROWS = 32  # users who are served at once: few enough to stay in a processor's cache
+ROWS = 64  # users who are served at once: few enough to stay in a processor's cache
 
 History = Sequence[str | tuple[str, float]]
 """Titles, oldest first, each alone (then it was liked) or with a rating from 1 to 5."""
