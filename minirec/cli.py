@@ -1,4 +1,4 @@
-"""The command line: run, recommend, data, demos, config, compare, doctor."""
+"""The command line: run, recommend, export, data, demos, config, compare, doctor."""
 
 from __future__ import annotations
 
@@ -41,6 +41,11 @@ def build_parser() -> argparse.ArgumentParser:
     recommend.add_argument("--history", required=True, help='"title; title = 2.5", oldest first')
     recommend.add_argument("-k", type=int, default=10, help="how many (default: %(default)s)")
     recommend.set_defaults(act=_recommend)
+
+    export = commands.add_parser("export", help="a policy as two files that serve without torch")
+    export.add_argument("--run", help="run folder; the policy that comes with minirec if unset")
+    export.add_argument("--out", required=True, help="folder, new or of an earlier export")
+    export.set_defaults(act=_export)
 
     data = commands.add_parser("data", help="public data sets: list all, fetch or check one")
     data.add_argument("asked", choices=["list", "fetch", "check"])
@@ -145,6 +150,17 @@ def _recommend(arguments: argparse.Namespace) -> None:
     for place, (title, probability) in enumerate(found, 1):
         print(f"{place:3d}. {title}  ({probability:.1%})")
     print(f"{len(found)} titles in {1000 * seconds:.1f} ms")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from minirec.export import ABOUT, ARRAYS, export, load_run
+
+    out = Path(arguments.out)
+    if out.is_file() or (out.is_dir() and {f.name for f in out.iterdir()} - {ABOUT, ARRAYS}):
+        raise UserError(f"{out} holds something else; choose another folder with --out")
+    folder = export(*load_run(arguments.run), out)
+    size = sum((folder / name).stat().st_size for name in (ABOUT, ARRAYS))
+    print(f"{ABOUT} and {ARRAYS}, {size / 1e6:.2f} MB: {folder.resolve()}")
 
 
 def _data(arguments: argparse.Namespace) -> None:

@@ -254,6 +254,25 @@ def test_demonstrators(tmp_path):
         assert min(values) <= ours[measure] <= max(values), measure
 
 
+def test_serving(tmp_path):
+    found, book = tiny("serving", tmp_path)
+    for result in (found, book):
+        assert [row["policy"] for row in result["rows"]] == ["untrained", "bundled"]
+        for row in result["rows"]:
+            for part in (row["call"], row["batch"]):
+                ratio = part["torch"]["median"] / part["numpy"]["median"]
+                assert part["ratio"] == pytest.approx(ratio) and ratio > 0
+            assert row["call"]["numpy"]["median"] <= row["call"]["numpy"]["p99"]
+            rate = 1000 * result["settings"]["users"] / row["batch"]["numpy"]["median"]
+            assert row["batch"]["numpy"]["rate"] == pytest.approx(rate)
+            difference = row["difference"]
+            assert difference["largest"] < 1e-4 < difference["likeliest"]
+            assert difference["equal lists"] >= 0.99 * difference["users"]
+    large, bundled = book["rows"]
+    assert large["items"] == book["settings"]["items"] == 13_864
+    assert bundled["bytes"] == found["rows"][1]["bytes"]
+
+
 def test_kill_and_resume(tmp_path):
     found, book = tiny("kill_and_resume", tmp_path)
     starts = found["found"]["killed"]["starts"]

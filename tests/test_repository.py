@@ -145,7 +145,7 @@ def test_the_package_is_compact() -> None:
     sources = {name_of(path): path.read_text(encoding="utf-8") for path in MODULES}
     long = {name: n for name, text in sources.items() if (n := len(text.splitlines())) > 350}
     assert not long, "a module of more than 350 lines has two jobs"
-    assert sum(map(code_lines, sources.values())) <= 6320
+    assert sum(map(code_lines, sources.values())) <= 6600
 
 
 def test_code_lines_leave_out_what_is_not_code() -> None:
@@ -186,7 +186,7 @@ def test_readme_commands_parse() -> None:
     for command in commands:
         build_parser().parse_args(command)  # raises SystemExit if README is out of date
     assert {c[0] for c in commands} == {
-        "run", "recommend", "data", "demos", "config", "compare", "doctor"
+        "run", "recommend", "export", "data", "demos", "config", "compare", "doctor"
     }  # fmt: skip
 
 
