@@ -12,10 +12,10 @@ orientation.
 
 Times are the processor's, in one thread. All take turns in each repeat, with a learning rate of 0,
 so that all policies stay near uniform and all play alike. Then they train in earnest, from the same
-weights, and the truth judges them on users whom no stage has seen, so that nobody is timed doing
-nothing. The library knows no mask, and shows something again sooner or later; it is judged on what
-its network makes of the items that are left, as ours is. ``policy_peer`` compares single numbers.
-The result is ``book/_results/policy.json``.
+weights, and the truth judges them on users whom no stage has seen, items drawn from the policy, so
+that nobody is timed doing nothing. The library knows no mask, and while it learns shows something
+again sooner or later, which ends the session; when judged, all draw from what the mask leaves.
+``policy_peer`` compares single numbers. The result is ``book/_results/policy.json``.
 """
 
 from __future__ import annotations
@@ -33,14 +33,13 @@ from typing import Any
 import numpy as np
 import torch
 from domains import SMALL, Experiment, problem_of, settings_of
-from irl import Contestant, Part, shares, weights
+from irl import Contestant, Part, sampling, shares, weights
 
 from minirec._io import UserError, torch_generator
 from minirec.evidence.metrics import episode_metrics, play
 from minirec.pipeline import Arm, fit_world, make_learner
 from minirec.problem import prepare
 from minirec.rl.a2c import a2c_loss
-from minirec.rl.agent import PolicyAgent
 from minirec.rl.rollout import Collector, Segment
 from minirec.rl.settings import LearnerConfig
 from minirec.world.batched import BatchedRecEnv
@@ -59,9 +58,9 @@ SIZES = (16, 64, 256)  # users at once
 LENGTHS = {"A2C": 8, "PPO": 32}  # steps of each user between two updates
 EPOCHS = 4  # of PPO, each in one batch
 STEPS, TINY_STEPS = 8_192, 512  # of one repeat
-REPEATS, PROFILED = 5, 10
+REPEATS, PROFILED = 5, 5
 STILL = 0.0
-TRAINED, TINY_TRAINED, RATE = 30_720, 1_024, 1e-3  # steps, and the learning rate, in earnest
+TRAINED, TINY_TRAINED, RATE = 30_720, 1_024, 3e-3  # steps, and the learning rate, in earnest
 OURS, DUMMY, BATCHED = "ours", "Stable-Baselines3", "Stable-Baselines3, BatchedRecEnv"
 DEFAULT, ALONE = "our default learner", "environment alone"
 
@@ -96,7 +95,7 @@ def playing(env: BatchedRecEnv, policy: Any) -> list[Part]:
     """Return the parts of our collector's work."""
     return [
         ("environment", env, "step"), ("environment", env, "restart"), ("acting", policy, "act"),
-        ("state", policy, "step"), ("state", policy, "start"), ("other values", policy, "value"),
+        ("state", policy, "step"), ("other values", policy, "value"),
     ]  # fmt: skip
 
 
@@ -150,7 +149,8 @@ class World:
             ("environment", learner.env, "step_wait"), ("acting", network, "forward"),
             ("other values", network, "predict_values"), ("update", learner, "train"),
         ]  # fmt: skip
-        return Contestant(rounds, PolicyAgent(Stateless(network), kind), parts, weights(network))
+        drawn = sampling(Stateless(network), self.setup.seed)
+        return Contestant(rounds, drawn, parts, weights(network))
 
     def ours(self, kind: str, users: int, rate: float) -> Contestant:
         """Return our A2C with the library's network, its first weights and its optimiser."""
@@ -165,7 +165,7 @@ class World:
                 learner.descend(collector.collect(learner.policy, LENGTHS[kind]))
 
         parts = [*playing(env, learner.policy), ("update", learner, "descend")]
-        return Contestant(rounds, PolicyAgent(learner.policy, OURS), parts, weights(network))
+        return Contestant(rounds, sampling(learner.policy, setup.seed), parts, weights(network))
 
     def default(self, users: int, still: bool) -> Contestant:
         """Return our default learner without demonstrations."""
@@ -183,7 +183,7 @@ class World:
                 learner.update()
 
         parts = [*playing(learner.collector.env, policy), ("update", learner, "_improve")]
-        return Contestant(rounds, PolicyAgent(policy, DEFAULT), parts, weights(policy))
+        return Contestant(rounds, sampling(policy, setup.seed), parts, weights(policy))
 
     def stepping(self, users: int, *, batched: bool) -> Contestant:
         """Return an environment that is played at random, a round as long as A2C's."""
@@ -219,9 +219,10 @@ RACING: dict[tuple[str, str], tuple[str, str]] = {
 
 
 def timings(world: World, tiny: bool) -> list[dict[str, Any]]:
-    """Return the steps a second of everybody, who take turns in each repeat.
+    """Return the steps a second of everybody, and how many times as long as others they take.
 
-    The seconds are the processor's, in one thread: what else the machine does counts for nobody.
+    All take turns in each repeat. The seconds are the processor's, in one thread: what else the
+    machine does counts for nobody.
     """
     rows = []
     for users in SIZES[:1] if tiny else SIZES:
@@ -243,8 +244,23 @@ def timings(world: World, tiny: bool) -> list[dict[str, Any]]:
             base = rates[RACING[what, who]]
             ratios = np.array(base) / found
             about = {"users": users, "what": what, "who": who, "weights": racing[what, who].weights}
-            rows.append(about | {"rates": found, "rate": median(found), "ours_is": ratios.tolist()})
+            rows.append(
+                about | {"rates": found, "rate": median(found), "times_as_long": ratios.tolist()}
+            )
             print(users, what, who, round(median(found)), round(median(ratios), 2), flush=True)
+    return rows
+
+
+def profiles(world: World, tiny: bool) -> list[dict[str, Any]]:
+    """Return where everybody's time goes."""
+    rows = []
+    for users in SIZES[:1] if tiny else SIZES:
+        for what, who in RACING:
+            if what != ALONE:
+                contestant = world.contestant(what, who, users, STILL)
+                spent = shares(contestant, 1 if tiny else PROFILED)
+                spent["the rest"] = spent.pop("acting and the rest")
+                rows.append({"users": users, "what": what, "who": who, "shares": spent})
     return rows
 
 
@@ -276,11 +292,7 @@ def main() -> int:
     world = cache(lambda seed: World(seed, experiment.tables, experiment.folder))
     found: dict[str, Any] = {"agreement": part("agreement", agreement)}
     found["timings"] = part("timings", lambda: timings(world(0), tiny))
-    found["shares"] = part("shares", lambda: [
-        {"users": users, "what": what, "who": who}
-        | {"shares": shares(world(0).contestant(what, who, users, STILL), 1 if tiny else PROFILED)}
-        for users in (SIZES[:1] if tiny else SIZES) for what, who in RACING if what != ALONE
-    ])  # fmt: skip
+    found["shares"] = part("shares", lambda: profiles(world(0), tiny))
     found["learned"] = [
         row for seed in experiment.seeds
         for row in part(f"learned {seed}", lambda seed=seed: learned(world(seed), tiny))
