@@ -163,9 +163,10 @@ class World:
     ) -> Contestant:  # fmt: skip
         """Return the library's learner; what is not explained here is in ``irl_peer``."""
         import irl_peer as peer  # late: our memory is taken without it
+        from sb3_env import vectorised
 
         config, env = self.setup.config.learner, self.env
-        venv = peer.vectorised(env, self.setup.split.train_users, users, batched)
+        venv = vectorised(env, self.setup.split.train_users, users, batched)
         vectors = torch.from_numpy(env.source.item_vectors())
         a2c = peer.agent(
             venv, vectors, env.K, config, rate, self.setup.seed, network=network, entropy=entropy
@@ -211,9 +212,9 @@ class World:
 
     def stepping(self, users: int, batched: bool) -> Contestant:
         """Return an environment that is played at random, a round as long as the others'."""
-        import irl_peer as peer
+        from sb3_env import vectorised
 
-        venv = peer.vectorised(self.env, self.setup.split.train_users, users, batched)
+        venv = vectorised(self.env, self.setup.split.train_users, users, batched)
         rng, length = np.random.default_rng(0), self.setup.config.learner.segment
         venv.seed(0)
         venv.reset()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from test_demos_billp import LOG, QUIT, STOP, write
+from test_rl import agrees
 
 ROOT = Path(__file__).parents[1]
 
@@ -158,6 +159,37 @@ def test_irl(tmp_path):
             if tried and (row["who"], row["form"]) == (who, form):
                 best = max(tried, key=lambda way: way["r_traj"])
                 assert row["rate"] == best["rate"]  # each was given its best
+
+
+def test_policy(tmp_path):
+    pytest.importorskip("resource")
+    book = json.loads((ROOT / "book/_results/policy.json").read_text())
+    runs, python = [book], ROOT / ".venv-peers/sb3/bin/python"
+    if python.is_file():
+        runs.append(tiny("policy", tmp_path, python=python)[0])
+    for found in runs:
+        agrees(found["agreement"])
+        assert found["agreement"].keys() == book["agreement"].keys()
+        for users in {row["users"] for row in found["timings"]}:
+            rows = [row for row in found["timings"] if row["users"] == users]
+            keys = [[(row["what"], row["who"]) for row in one] for one in (rows, book["timings"])]
+            assert keys[0] == keys[1][: len(keys[0])] and len(keys[0]) == 9
+            sizes = {row["weights"] for row in rows if row["what"] in ("A2C", "PPO")}
+            assert len(sizes) == 1  # everybody trains the same network
+            for row in rows:
+                assert min(row["rates"]) <= row["rate"] <= max(row["rates"])
+                assert len(row["times_as_long"]) == len(row["rates"])
+        for row in found["shares"]:
+            assert sum(row["shares"].values()) == pytest.approx(1)
+            assert min(row["shares"].values()) > 0
+        for seed in found["seeds"]:
+            rows = [row for row in found["learned"] if row["seed"] == seed]
+            assert len(rows) == 8 and rows[-1]["what"] == "uniform random"
+            starts = {row["before"] for row in rows if row["what"] in ("A2C", "PPO")}
+            assert len(starts) == 1  # ... and from the same first weights
+    for seed in book["seeds"]:
+        rows = [row for row in book["learned"] if row["seed"] == seed]
+        assert all(row["r_traj"] > 1.2 * rows[-1]["r_traj"] for row in rows[:-1])
 
 
 def test_reward_ladder(tmp_path):

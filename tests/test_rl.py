@@ -1,5 +1,9 @@
 """Policy, rollout, advantages, imitation: properties and closed forms."""
 
+import json
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +20,7 @@ from minirec.world.sources import MatrixSource
 from minirec.world.trajectory import Trajectory, load_trajectories, save_trajectories
 
 N, U = 9, 4
+ROOT = Path(__file__).parents[1]
 
 
 def make_env(rules=RULES["no_repeat"], K=3):
@@ -36,6 +41,14 @@ def make_policy(seed=0):
 def make_collector(env, size=6, seed=0):
     noise = torch.Generator().manual_seed(seed)
     return Collector(env, np.arange(U), size, np.random.default_rng(seed), noise)
+
+
+def agrees(found):
+    """Assert that two libraries' numbers are equal but for rounding, and that controls are not."""
+    assert found["advantages"] < 1e-5 < 0.1 < found["advantages, cut taken for quit"]
+    assert found["loss, rating points"] < 1e-5 and found["gradient, rating points"] < 1e-5
+    assert found["gradient, our units"] < 1.1 * found["1e-6 / spread, our units"] < 1e-3
+    assert found["gradient, cut taken for quit"] > 1e-2
 
 
 def test_sampling_never_draws_a_forbidden_item_and_follows_softmax():
@@ -74,6 +87,69 @@ def test_gae_with_lambda_zero_is_the_one_step_error():
     r, v, n = torch.rand(3, 5, 2, generator=generator)
     off = torch.zeros(5, 2, dtype=torch.bool)
     assert torch.allclose(gae(r, v, n, off, off, discount=0.9, trace=0.0), r + 0.9 * n - v)
+
+
+def random_steps(seed, length=7, size=40):
+    """Return rewards, values, next values and both kinds of ends, (T, B); next values agree."""
+    rng = np.random.default_rng(seed)
+    rewards, values, following = rng.normal(size=(3, length, size))
+    ends = rng.choice(["no", "quit", "cut"], (length, size), p=[0.6, 0.2, 0.2])
+    following[:-1] = np.where(ends[:-1] == "no", values[1:], following[:-1])
+    return [
+        torch.from_numpy(x) for x in (rewards, values, following, ends == "quit", ends == "cut")
+    ]
+
+
+def n_step_mean(rewards, values, following, quits, cuts, discount, trace):
+    """Return the mean of the n-step advantages of one user, weighted by (1 - lambda) lambda^n."""
+    advantages = []
+    for t in range(len(rewards)):
+        ended = [k for k in range(t, len(rewards)) if quits[k] or cuts[k]]
+        longest = (ended[0] if ended else len(rewards) - 1) - t + 1
+        mean = 0.0
+        for n in range(1, longest + 1):
+            weight = trace ** (n - 1) * (1 - trace if n < longest else 1)
+            beyond = 0.0 if quits[t + n - 1] else discount**n * following[t + n - 1]
+            paid = sum(discount**k * rewards[t + k] for k in range(n))
+            mean += weight * (paid + beyond - values[t])
+        advantages.append(mean)
+    return advantages
+
+
+@pytest.mark.parametrize("discount", [0.0, 0.5, 0.95, 1.0])
+@pytest.mark.parametrize("trace", [0.0, 0.3, 0.9, 1.0])
+def test_gae_is_the_weighted_mean_of_all_n_step_advantages(discount, trace):
+    steps = random_steps(0)
+    found = gae(*steps, discount=discount, trace=trace)
+    users = zip(*(column.T.tolist() for column in steps), strict=True)
+    expected = [n_step_mean(*user, discount, trace) for user in users]
+    assert torch.allclose(found, torch.tensor(expected, dtype=found.dtype).T, atol=1e-12)
+
+
+def test_a_quit_has_no_future_and_a_cut_episode_has_one():
+    rewards, values, following, quits, cuts = random_steps(1)
+    kept = {"discount": 0.9, "trace": 0.7}
+    before = gae(rewards, values, following, quits, cuts, **kept)
+    after = gae(rewards, values, following + quits, quits, cuts, **kept)
+    assert torch.equal(before, after)
+    after = gae(rewards, values, following + cuts, quits, cuts, **kept)
+    assert torch.allclose((after - before)[cuts], torch.tensor(0.9, dtype=torch.float64))
+    for ends in (quits, cuts):  # whoever comes next is nobody's future
+        t, user = ends[:-1].nonzero()[0]
+        later = rewards.clone()
+        later[t + 1 :, user] += 1
+        changed = gae(later, values, following, quits, cuts, **kept) != before
+        assert not changed[: t + 1, user].any() and changed[t + 1 :, user].all()
+
+
+def test_advantages_losses_and_gradients_are_those_of_stable_baselines3():
+    python = ROOT / ".venv-peers/sb3/bin/python"
+    if not python.is_file():
+        pytest.skip("Stable-Baselines3 is not there; `make peers` installs it")
+    call = [python, ROOT / "benchmarks/policy_peer.py"]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    agrees(json.loads(done.stdout))
 
 
 def test_rollout_log_probs_equal_replaying_the_same_steps():
