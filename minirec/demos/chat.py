@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypedDict
 
+from minirec._io import UserError
+
 
 class Message(TypedDict):
     """One message of a conversation, in the form that chat servers take."""
@@ -80,6 +82,22 @@ class ChatModel(Protocol):
             ChatError: If this call failed for good.
             UserError: If no call can succeed; the message says how to mend it.
         """
+
+
+def reply_of(
+    chat: ChatModel, messages: Sequence[Message], seed: int, schema: dict[str, Any] | None
+) -> Reply:
+    """Return ``chat.reply(...)``, and make sure that it is a reply.
+
+    Raises:
+        ChatError: If this call failed for good.
+        UserError: If it is something else.
+    """
+    reply = chat.reply(messages, seed=seed, schema=schema)
+    if not isinstance(reply, Reply):
+        kind = type(reply).__name__
+        raise UserError(f"{chat.name} replies with a {kind}; return minirec.demos.chat.Reply(text)")
+    return reply
 
 
 def persist(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from minirec._io import UserError
-from minirec.demos.chat import ChatError, ChatModel, Message, Reply
+from minirec.demos.chat import ChatError, ChatModel, Message, Reply, reply_of
 
 Mode = Literal["replay", "record", "live"]
 # calls of the simulated chat model, for the chapters: all roles, in the small world
@@ -66,7 +66,8 @@ class Transcript:
         self._lock, self._lines = threading.Lock(), dict[str, tuple[int, int]]()
         self._unpacked: bytes | None = None
         self._started = time.monotonic()
-        self._model: dict[str, Any] = {} if self.chat is None else self.chat.settings
+        settings = {} if self.chat is None else self.chat.settings
+        self._model: dict[str, Any] = json.loads(json.dumps(settings))  # as the file returns them
         if mode == "replay" and not self.path.is_file():
             raise UserError(f"no transcript {path}; record one, or name another chat model")
         if mode != "live" and self.path.is_file():
@@ -116,7 +117,7 @@ class Transcript:
         """Ask the model, count, and keep what came of it."""
         error = None
         try:
-            reply = chat.reply(**request)
+            reply = reply_of(chat, **request)
         except ChatError as failure:
             error, reply = failure.kind, Reply("", attempts=failure.attempts)
         line = {

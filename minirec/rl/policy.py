@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from minirec.rl.trackers import build_tracker
+from minirec.rl.trackers import build_tracker, tracker_named_by
 
 SHARPNESS = 6.0  # of the actor at the start, logits a rating point
 RIDGE = 1.0  # penalty of the regression in the state: tastes of unit variance
@@ -213,16 +213,23 @@ def build_policy(features: Tensor, seed: int, **settings: Any) -> RecPolicy:
         return RecPolicy(features, **settings)
 
 
-def load_policy(state: dict[str, Tensor]) -> RecPolicy:
+def load_policy(state: dict[str, Tensor], tracker: str | None = None) -> RecPolicy:
     """Return the policy whose ``state_dict`` this is; its kind and sizes are read off the weights.
 
     Without foresight the sharpness is 0 and stays so.
+
+    Args:
+        state: The weights.
+        tracker: Name of the tracker; None finds the registered one that has such weights.
+
+    Raises:
+        UserError: If there is none, or more than one.
     """
     dim, hidden = len(state["project.weight"]), state["critic.0.weight"].shape[0]
-    kinds = {"gru": "cell.weight_hh", "attention": "position", "average": "layer.weight"}
-    found = [kind for kind, name in kinds.items() if f"tracker.{name}" in state] + ["none"]
+    held = {k.removeprefix("tracker."): v for k, v in state.items() if k.startswith("tracker.")}
     policy = RecPolicy(
-        state["features"].cpu(), dim=dim, hidden=hidden, tracker=found[0],
+        state["features"].cpu(), dim=dim, hidden=hidden,
+        tracker=tracker or tracker_named_by(held, dim, hidden),
         foresight=bool(state["sharpness"] != 0), prior=state.get("prior"),
     )  # fmt: skip
     policy.load_state_dict(state)
