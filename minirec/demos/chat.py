@@ -95,8 +95,7 @@ def reply_of(
     """
     reply = chat.reply(messages, seed=seed, schema=schema)
     if not isinstance(reply, Reply):
-        kind = type(reply).__name__
-        raise UserError(f"{chat.name} replies with a {kind}; return minirec.demos.chat.Reply(text)")
+        raise UserError(f"{chat.name} replies with {type(reply)}; return a minirec.demos.chat.Reply")
     return reply
 
 

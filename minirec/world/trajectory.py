@@ -156,5 +156,5 @@ def _flat(obs: dict[str, Any], space: spaces.Dict) -> FloatArray:
     """Return observations as one array (T + 1, n)."""
     rows = [{name: value[t] for name, value in obs.items()} for t in range(len(obs["turn"]))]
     if wrong := [t for t, row in enumerate(rows) if not space.contains(row)]:
-        raise UserError(f"turn {wrong[0]} is not in this space; take that of the environment played")
+        raise UserError(f"turn {wrong[0]} is not in this space; take the played environment's")
     return np.stack([np.asarray(spaces.flatten(space, row)) for row in rows])
