@@ -95,7 +95,7 @@ def reply_of(
     """
     reply = chat.reply(messages, seed=seed, schema=schema)
     if not isinstance(reply, Reply):
-        raise UserError(f"{chat.name} replies with {type(reply)}; return a minirec.demos.chat.Reply")
+        raise UserError(f"{chat.name} replies with {type(reply)}; return minirec.demos.chat.Reply")
     return reply
 
 

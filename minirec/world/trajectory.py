@@ -122,8 +122,8 @@ def from_imitation(
 ) -> Trajectory:  # fmt: skip
     """Return a ``TrajectoryWithRew`` of the ``imitation`` library as an episode.
 
-    What :func:`to_imitation` made of an episode comes back equal, in both forms. So does what the
-    library's ``rollout`` played in a ``RecEnv``.
+    What :func:`to_imitation` made of an episode comes back equal, in both forms. What the library's
+    ``rollout`` plays in a ``RecEnv`` can be read too, if it was told ``exclude_infos=False``.
 
     Args:
         played: The trajectory.
