@@ -105,6 +105,10 @@ def fresh_noise(users, items):
     return 3 + noise.random(len(users))
 
 
+def by_place(users, items):
+    return 3 + np.linspace(0, 1, len(users))
+
+
 noise = np.random.default_rng(0)
 
 
@@ -196,6 +200,7 @@ MISTAKES = {
     "clicks": lambda path: check_source(source(rewards=lambda u, i: RIGHT[u, i] / 5)),
     "unknown": lambda path: check_source(source(rewards=lambda u, i: RIGHT[u, i] * np.nan)),
     "noise": lambda path: check_source(source(rewards=fresh_noise)),
+    "batch": lambda path: check_source(source(rewards=by_place)),
     "padding": lambda path: check_source(source(item_vectors=lambda: np.eye(N + 1))),
     "rows": lambda path: check_source(source(reward_rows=lambda users: RIGHT[users] + 1)),
     "one of two": lambda path: RecEnv(source()),
