@@ -13,7 +13,7 @@ from minirec.evidence.metrics import play
 from minirec.rl import official
 from minirec.rl.official import Official, discounted_returns
 from minirec.rl.official_losses import critic_loss, official_weights, policy_loss
-from minirec.rl.official_net import OfficialAgent, OfficialNet
+from minirec.rl.official_net import OfficialAgent, OfficialNet, transform
 from minirec.rl.replay import Steps
 from minirec.rl.settings import OFFICIAL, OfficialConfig
 from minirec.world.batched import BatchedRecEnv
@@ -191,6 +191,39 @@ def test_the_tracker_reads_what_is_there():
         assert not torch.allclose(one, other, atol=1e-3)
 
 
+def test_the_layers_are_those_of_torch():
+    net = OfficialNet(U, N, CONFIG).eval()
+    rng = torch.Generator().manual_seed(0)
+    x, unknown = torch.randn(16, 4, 32, generator=rng), torch.rand(16, 4, generator=rng) < 0.5
+    unknown[:, -1] = False
+    with torch.no_grad():
+        for layer in net.layers:
+            for parameter in layer.parameters():
+                parameter += 0.1 * torch.randn(parameter.shape, generator=rng)  # no bias is 0
+            found, theirs = transform(layer, x, unknown), layer(x, src_key_padding_mask=unknown)
+            assert torch.allclose(found, theirs, atol=1e-5)
+    one, two = (list(layer.parameters()) for layer in OfficialNet(U, N, CONFIG).layers)
+    assert all(map(torch.equal, one, two))  # torch's encoder clones its layer
+    net.train()
+    layer = net.layers[0]
+    counts = [(dropped == 0).float().mean().item() for dropped in dropouts(layer, x)]
+    assert counts == pytest.approx([0.1] * 4, abs=0.05)
+
+
+def dropouts(layer, x):
+    """Return what a layer's dropouts make of ones, in the order in which they come."""
+    seen, drop = [], torch.nn.functional.dropout
+
+    def spy(values, p, training):
+        seen.append(drop(torch.ones_like(values), p, training))
+        return values
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.functional, "dropout", spy)
+        transform(layer, x, torch.zeros(x.shape[:2], dtype=torch.bool))
+    return seen
+
+
 def test_the_transformer_alone_is_dropped_out():
     """So that the tracker's output without a history is the same in training."""
     net = OfficialNet(U, N, CONFIG)
@@ -340,12 +373,12 @@ def test_resuming_equals_not_stopping(stop, tmp_path):
 
 
 def test_masks_are_kept_where_repeats_are_masked():
-    made = learner(replace(RULES["no_repeat"], min_reward=-1.0))
+    made = learner(replace(RULES["no_repeat"], min_reward=-1.0, max_turns=N))
     train(made, 5)
-    assert made.statistics["length"] == N  # everything there is, then nothing is left
+    assert made.statistics["length"] == N  # every item once
     agent = OfficialAgent(made.net, "official", torch.Generator().manual_seed(0))
     episodes = play(agent, made.env, np.arange(U))
-    assert (np.sort(episodes.acts[:, :N], 1) == np.arange(N)).all()
+    assert (np.sort(episodes.acts, 1) == np.arange(N)).all()
 
 
 def test_the_agent_draws_from_the_squashed_policy_of_its_user():
@@ -375,12 +408,12 @@ def test_it_learns_what_pays():
     matrix = np.full((U, N), 1.0, np.float32)
     matrix[:, 5:8] = 5.0
     rules = QuitRules(max_turns=10)
-    made = learner(rules, matrix=matrix)
+    made = learner(rules, matrix=matrix, rate=3e-3)
     agent = OfficialAgent(made.net, "official", torch.Generator().manual_seed(0))
     before = play(agent, env_of(rules, matrix), np.arange(U)).lengths.mean()
-    train(made, 400)
+    train(made, 300)
     after = play(agent, env_of(rules, matrix), np.arange(U)).lengths.mean()
-    assert before < 2 and after > 2 * before
+    assert before < 2 and after > 5  # although all that was demonstrated is bad
 
 
 def test_what_cannot_be_learned_from_is_refused():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -38,7 +42,7 @@ class OfficialNet(nn.Module):
         self.places = nn.Embedding(config.window, dim)
         self.liking = nn.Linear(1, dim)
         layer = nn.TransformerEncoderLayer(dim, 1, dim, config.dropout, batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
+        self.layers = nn.ModuleList(deepcopy(layer) for _ in range(config.layers))
         self.norm = nn.LayerNorm(dim)
         self.actor = nn.Linear(dim, n_items)
 
@@ -51,8 +55,9 @@ class OfficialNet(nn.Module):
             x = torch.tanh(self.items(items) + liked + self.places.weight)
             unknown = ~known
             unknown[:, -1] = False  # attention needs something; who has no history gets 0 below
-            history = self.encoder(x, src_key_padding_mask=unknown)[:, -1]
-            read = read + history * known[:, -1:]
+            for layer in self.layers:
+                x = transform(layer, x, unknown)
+            read = read + x[:, -1] * known[:, -1:]
         return F.relu(self.norm(read))
 
     def logits(self, state: Tensor) -> Tensor:
@@ -70,6 +75,29 @@ class OfficialNet(nn.Module):
         """Shorten the actor's rows and cut its biases to what the settings allow."""
         self.actor.weight.data.renorm_(2, 0, self.config.row_norm)
         self.actor.bias.clamp_(-self.config.bias_limit, self.config.bias_limit)
+
+
+def transform(layer: Any, x: Tensor, unknown: Tensor) -> Tensor:
+    """Return what a transformer layer with one head makes of sequences.
+
+    The same as ``layer(x, src_key_padding_mask=unknown)`` (tested), in half the time for so few
+    and short sequences.
+
+    Args:
+        layer: A post-norm ``nn.TransformerEncoderLayer``.
+        x: Shape (B, K, d).
+        unknown: Which places no other may look at, shape (B, K); not a whole row.
+
+    Source:
+        Vaswani et al. (2017), sections 3.1 to 3.3. Built in chapter 12.
+    """
+    heads = layer.self_attn
+    drop = partial(F.dropout, p=layer.dropout.p, training=layer.training)
+    q, k, v = F.linear(x, heads.in_proj_weight, heads.in_proj_bias).chunk(3, 2)
+    scores = (q @ k.mT / x.shape[2] ** 0.5).masked_fill(unknown[:, None], -torch.inf)
+    x = layer.norm1(x + drop(heads.out_proj(drop(scores.softmax(2)) @ v)))
+    out: Tensor = layer.norm2(x + drop(layer.linear2(drop(F.relu(layer.linear1(x))))))
+    return out
 
 
 class OfficialCritic(nn.Module):
