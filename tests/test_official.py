@@ -189,6 +189,9 @@ def test_the_tracker_reads_what_is_there():
         net.state(user + 1, items, rewards),
     ):
         assert not torch.allclose(one, other, atol=1e-3)
+    ordered, same = torch.tensor([[1, 2, 3, 4], [2, 1, 3, 4]]), torch.full((2, 4), 3.0)
+    first, second = net.state(user.repeat(2), ordered, same)
+    assert not torch.allclose(first, second, atol=1e-3)  # positions are told apart
 
 
 def test_the_layers_are_those_of_torch():
@@ -241,6 +244,31 @@ def test_the_global_generator_is_left_alone():
     torch.manual_seed(123)
     assert same(train(learner(), 6).net, one.net)
     assert not same(train(learner(seed=1), 6).net, one.net)
+
+
+def test_dropout_differs_from_update_to_update():
+    made = learner()
+    states = [made.dropout.clone() for _ in range(3) if made.update() is None]
+    assert not torch.equal(states[0], states[1]) and not torch.equal(states[1], states[2])
+
+
+def test_a_policy_step_and_a_critic_step_keep_to_their_own_weights():
+    """And the policy's gradient is that of its loss with Q - V as constants."""
+    made = train(learner(dropout=0.0), 5)
+    rows = np.random.default_rng(0).permutation(made.replay.count)[:8]
+    made.replay.draw = lambda n, generator: rows
+    steps, acts = made.replay.take(rows), torch.from_numpy(made.replay.take(rows).acts)
+    state = made.net.state(*official.seen(steps))
+    with torch.no_grad():
+        q, v = made.critic(state, acts)
+    shown, weights = torch.from_numpy(rows < 11), torch.from_numpy(made.replay.weights_of(rows))
+    loss = policy_loss(made.net.logits(state), acts, q - v, shown, weights, made.config)[0]
+    expected = torch.autograd.grad(loss, [made.net.items.weight, made.net.actor.weight])
+    before = [p.clone() for p in made.critic.parameters()]
+    made.improve()
+    found = made.net.items.weight.grad, made.net.actor.weight.grad
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found, expected, strict=True))
+    assert all(map(torch.equal, before, made.critic.parameters()))
 
 
 def test_only_users_who_were_rolled_out_or_shown_are_touched():
@@ -374,23 +402,29 @@ def test_resuming_equals_not_stopping(stop, tmp_path):
 
 def test_masks_are_kept_where_repeats_are_masked():
     made = learner(replace(RULES["no_repeat"], min_reward=-1.0, max_turns=N))
-    train(made, 5)
-    assert made.statistics["length"] == N  # every item once
+    for _ in range(5):
+        made.update()
+        assert made.env.reasons[0] == "max_turn" and made.statistics["length"] == N
     agent = OfficialAgent(made.net, "official", torch.Generator().manual_seed(0))
     episodes = play(agent, made.env, np.arange(U))
     assert (np.sort(episodes.acts, 1) == np.arange(N)).all()
 
 
 def test_the_agent_draws_from_the_squashed_policy_of_its_user():
-    made = train(learner(), 20)
+    made = train(learner(dropout=0.9), 5)
+    made.net.actor.weight.data *= 20  # so that dropout would show
     agent = OfficialAgent(made.net, "official", torch.Generator().manual_seed(0))
     for user in (2, 29):  # 29 was never rolled out
         users = np.full(40_000, user)
-        obs = made.env.reset(users)
+        made.env.reset(users)
+        obs = made.env.step(np.full(len(users), 4))[0]
         agent.start(obs, users)
+        made.net.train()
         shares = np.bincount(agent.act(obs, made.env.action_mask), minlength=N) / len(users)
-        windows = torch.full((1, 4), N), torch.zeros(1, 4)
+        windows = torch.tensor([[N, N, N, 4]]), torch.from_numpy(obs["rewards"][:1, -4:])
         state = made.net.eval().state(torch.tensor([user]), *windows)
+        again = made.net.state(torch.from_numpy(users[:2]), *(w.repeat(2, 1) for w in windows))
+        assert torch.allclose(again[0], again[1])  # no dropout
         expected = made.net.logits(state).softmax(1)[0].tolist()
         assert shares.tolist() == pytest.approx(expected, abs=0.01)
 
