@@ -369,7 +369,8 @@ def test_targets_of_the_critic(monkeypatch):
     steps, ((_, _, y, weights),) = made.replay.take(rows), seen
     with torch.no_grad():
         windows = (torch.from_numpy(part) for part in steps.following())
-        future = made.target.value(made.net.state(torch.from_numpy(steps.users), *windows))
+        following = made.net.state(torch.from_numpy(steps.users), *windows)
+        future = made.target(following, torch.from_numpy(steps.acts))[1]
     expected = steps.paid + 0.5 * future.numpy() * ~steps.done
     assert 0 < steps.done.sum() < 8 and y.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     assert weights.tolist() == pytest.approx(made.replay.weights_of(rows))

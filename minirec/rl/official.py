@@ -77,7 +77,8 @@ class Official:
     Differences to the release, beside that of :func:`demo_advantages`: the discriminator's label
     is 1 for *demonstrator*, as everywhere in this package, which changes the sign of its logits
     and nothing else; its inputs are taken without dropout; where the rules mask repeats, masked
-    items are not played (the losses know of no mask); weights of all parts start from one seed.
+    items are not played (the losses know of no mask); the release plays with all users of the log,
+    those who are judged among them. All of it runs on the CPU: batches of 8 gain nothing elsewhere.
 
     Args:
         env: The training environment; its K is at least the window.
@@ -197,7 +198,7 @@ class Official:
         with torch.no_grad():
             windows = torch.cat([items, next_items]), torch.cat([rewards, next_rewards])
             state, following = self.net.state(users.repeat(2), *windows).chunk(2)
-            future = self.target.value(following) * torch.from_numpy(~steps.done)
+            future = self.target(following, acts)[1] * torch.from_numpy(~steps.done)
             y = torch.from_numpy(steps.paid) + self.config.discount * future
         q, v = self.critic(state, acts)
         _descend(self.critic_optimiser, critic_loss(q, v, y, weights))

@@ -121,10 +121,6 @@ class OfficialCritic(nn.Module):
         hidden = F.relu(self.trunk(state))
         return self.q(hidden).gather(1, acts[:, None]).squeeze(1), self.v(hidden).squeeze(1)
 
-    def value(self, state: Tensor) -> Tensor:
-        """Return V in states (B, d), shape (B,)."""
-        return torch.squeeze(self.v(F.relu(self.trunk(state))), 1)
-
 
 def mlp(inputs: int, hidden: int) -> nn.Sequential:
     """Return one hidden layer and one output: the discriminator, the demonstrations' Q and V."""
