@@ -27,6 +27,14 @@ CONFIG = OfficialConfig(disc_interval=4, fit_steps=5)
 STAY = QuitRules(min_reward=-1, max_turns=3)
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """Bare networks and their dropout draw from the global generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
 def env_of(rules=RULES["ilrec"], matrix=None):
     rng = np.random.default_rng(0)
     matrix = rng.uniform(1, 5, (U, N)).astype(np.float32) if matrix is None else matrix
@@ -197,7 +205,7 @@ def test_the_tracker_reads_what_is_there():
 def test_the_layers_are_those_of_torch():
     net = OfficialNet(U, N, CONFIG).eval()
     rng = torch.Generator().manual_seed(0)
-    x, unknown = torch.randn(16, 4, 32, generator=rng), torch.rand(16, 4, generator=rng) < 0.5
+    x, unknown = torch.randn(64, 4, 32, generator=rng), torch.rand(64, 4, generator=rng) < 0.5
     unknown[:, -1] = False
     with torch.no_grad():
         for layer in net.layers:
@@ -210,7 +218,7 @@ def test_the_layers_are_those_of_torch():
     net.train()
     layer = net.layers[0]
     counts = [(dropped == 0).float().mean().item() for dropped in dropouts(layer, x)]
-    assert counts == pytest.approx([0.1] * 4, abs=0.05)
+    assert counts == pytest.approx([0.1] * 4, abs=0.03)
 
 
 def dropouts(layer, x):
