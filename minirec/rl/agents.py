@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -55,6 +55,10 @@ class A2C:
         like = {"known": known, "acts": torch.zeros(0, dtype=torch.int64), "rewards": known[:, 0]}
         self.memory = Ring(config.memory, features.device, **like)
         self.steps, self.updates = 0, 0
+
+    def begin(self) -> None:
+        """Start with fresh users at the next update."""
+        self.collector.obs = None
 
     def update(self) -> None:
         """Play and improve once."""
@@ -120,7 +124,7 @@ class A2C:
         self.generator.set_state(state["generator"])
         self.collector.noise.set_state(state["noise"])
         self.collector.draw.bit_generator.state = state["draw"]
-        self.collector.obs = None
+        self.begin()
 
 
 class Reinforce(A2C):
@@ -150,13 +154,25 @@ class Reinforce(A2C):
         return actor + 0.5 * critic - config.entropy * segment.entropy[valid].mean()
 
 
-def train(learner: A2C, until: int, advance: Callable[[int], None]) -> None:
+class Learner(Protocol):
+    """What :func:`train` needs of whoever learns."""
+
+    steps: int
+
+    def begin(self) -> None:
+        """Start with fresh users at the next update."""
+
+    def update(self) -> None:
+        """Take some environment steps, counted in ``steps``, and learn from them."""
+
+
+def train(learner: Learner, until: int, advance: Callable[[int], None]) -> None:
     """Update ``learner`` until it has taken ``until`` environment steps.
 
     It begins with fresh users, so that a run which stops here and goes on later plays the very
     same steps as one that never stopped.
     """
-    learner.collector.obs = None
+    learner.begin()
     while learner.steps < until:
         before = learner.steps
         learner.update()
