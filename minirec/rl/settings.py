@@ -29,7 +29,8 @@ class LearnerConfig:
     tracker: str = setting("gru", "name", "of the state: gru, average, attention or none")
     foresight: bool = setting(True, "yes or no", "whether the actor starts from the reward head's predictions")  # noqa: E501 fmt: skip
     prior: bool = setting(False, "yes or no", "whether the reward head starts from what the world model makes of the items")  # noqa: E501 fmt: skip
-    memory: int = setting(100_000, "steps", "how many steps the reward head remembers")
+    caution: float = setting(0.0, "rating points", "taken off an item without ratings; less by sqrt(1 + n) with n")  # noqa: E501 fmt: skip
+    memory: int = setting(1_000_000, "steps", "how many steps the reward head remembers")
     memory_batch: int = setting(256, "steps", "remembered steps in one fit of the reward head")
     memory_steps: int = setting(8, "fits", "fits of the reward head after each update", least=0)
     replay: int = setting(50_000, "steps", "DQN: how many steps it draws from")
