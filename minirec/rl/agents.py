@@ -47,8 +47,9 @@ class A2C:
         shape = {name: getattr(config, name) for name in ("dim", "hidden", "tracker", "foresight")}
         self.policy = build_policy(features, seed, prior=prior, **shape)
         self.policy.to(features.device)
+        self.parameters = list(self.policy.parameters())
         actor = self.policy.actor_parameters()
-        rest = [p for p in self.policy.parameters() if all(p is not slow for slow in actor)]
+        rest = [p for p in self.parameters if all(p is not slow for slow in actor)]
         slower: dict[str, Any] = {"params": actor, "lr": config.actor_rate}
         self.optimiser = torch.optim.Adam([slower, {"params": rest}], lr=config.rate, fused=True)
         known = features.new_zeros(0, features.shape[1] + 2)
@@ -105,7 +106,7 @@ class A2C:
         """Take one clipped step down a loss."""
         self.optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimiser.step()
 
     def state_dict(self) -> dict[str, Any]:
