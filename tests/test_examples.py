@@ -20,9 +20,8 @@ from minirec.demos.chat import Reply
 from minirec.demos.grounding import Grounder
 from minirec.demos.transcript import Transcript
 from minirec.export import freeze
-from minirec.rl import trackers
 from minirec.rl.policy import build_policy, load_policy
-from minirec.rl.trackers import AverageTracker, Tracker, build_tracker
+from minirec.rl.trackers import TRACKERS, AverageTracker, Tracker, build_tracker
 from minirec.world.env import RecEnv
 from minirec.world.histories import Histories
 from minirec.world.rules import QuitRules
@@ -146,11 +145,18 @@ def train(name):
     make("A2C, no foresight", tracker=name).update()
 
 
+def too_long():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TRACKERS, "too long", TooLong)  # it would stop the loading of any other
+        build_tracker("too long", 4, 8)
+
+
 def load(names):
     """Load the weights of an average, with what is registered under ``names``."""
     policy = build_policy(torch.eye(N), 0, dim=4, hidden=8, tracker="average")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trackers, "TRACKERS", {name: trackers.TRACKERS[name] for name in names})
+        for name in set(TRACKERS) - set(names):
+            patch.delitem(TRACKERS, name)
         load_policy(policy.state_dict())
 
 
@@ -205,14 +211,14 @@ MISTAKES = {
     "rows": lambda path: check_source(source(reward_rows=lambda users: RIGHT[users] + 1)),
     "one of two": lambda path: RecEnv(source()),
     "misspelt": lambda path: build_tracker("grue", 4, 8),
-    "too long": lambda path: build_tracker("too long", 4, 8),
+    "too long": lambda path: too_long(),
     "unregistered": lambda path: load(["gru", "none"]),
     "ambiguous": lambda path: load(["average", "alike"]),
     "no export": lambda path: freeze(build_policy(torch.eye(N), 0, tracker="average")),
     "in place": lambda path: train("in place"),
     "bare": lambda path: ask(Echo("Action: recommend[title 1]")),
     "bare, recorded": lambda path: ask(Transcript(path, Echo("Action: x"), "record")),
-    "not JSON": lambda path: Transcript(path, Echo(options=np.zeros(3)), "record"),
+    "not JSON": lambda path: ask(Transcript(path, Echo(options=np.zeros(3)), "record")),
     "another seed": replay_another,
     "another model": record_another,
     "no model": lambda path: Transcript(path, mode="record"),
@@ -227,8 +233,8 @@ MISSING = "the imitation library is missing; ..."
 
 @pytest.fixture
 def registered(monkeypatch):
-    own = {"too long": TooLong, "in place": InPlace, "alike": Alike}
-    monkeypatch.setattr(trackers, "TRACKERS", trackers.TRACKERS | own)
+    for name, own in (("in place", InPlace), ("alike", Alike)):
+        monkeypatch.setitem(TRACKERS, name, own)
 
 
 @pytest.fixture
@@ -251,7 +257,7 @@ def listed_as(message):
 def told_by(mistake, path):
     try:
         mistake(path)
-    except (UserError, RuntimeError, TypeError) as error:
+    except (UserError, RuntimeError, TypeError, AttributeError) as error:
         return str(error)
     return ""
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypedDict
 
-from minirec._io import UserError
-
 
 class Message(TypedDict):
     """One message of a conversation, in the form that chat servers take."""
@@ -82,21 +80,6 @@ class ChatModel(Protocol):
             ChatError: If this call failed for good.
             UserError: If no call can succeed; the message says how to mend it.
         """
-
-
-def reply_of(
-    chat: ChatModel, messages: Sequence[Message], seed: int, schema: dict[str, Any] | None
-) -> Reply:
-    """Return ``chat.reply(...)``, and make sure that it is a reply.
-
-    Raises:
-        ChatError: If this call failed for good.
-        UserError: If it is something else.
-    """
-    reply = chat.reply(messages, seed=seed, schema=schema)
-    if not isinstance(reply, Reply):
-        raise UserError(f"{chat.name} replies with {type(reply)}; return minirec.demos.chat.Reply")
-    return reply
 
 
 def persist(

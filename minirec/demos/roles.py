@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minirec._io import UserError, suggest
-from minirec.demos.chat import ChatError, ChatModel, reply_of
+from minirec.demos.chat import ChatError, ChatModel
 from minirec.demos.memory import Note
 from minirec.demos.prompts import Rated, correcting, form, prompt, schema
 from minirec.demos.replies import ReplyError
@@ -114,7 +114,8 @@ class Asker:
             seed = int(np.random.SeedSequence(seeds).generate_state(1)[0] >> 1)  # 31 bits
             self.cost["calls"] += 1
             try:
-                reply = reply_of(self.chat, messages, seed, schema(name, think) if json else None)
+                reply = self.chat.reply(messages, seed=seed,
+                                        schema=schema(name, think) if json else None)  # fmt: skip
             except ChatError as error:
                 return None, said | {"failed": error.kind}
             self.cost["prompt_tokens"] += reply.prompt_tokens

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from minirec._io import UserError
-from minirec.demos.chat import ChatError, ChatModel, Message, Reply, reply_of
+from minirec.demos.chat import ChatError, ChatModel, Message, Reply
 
 Mode = Literal["replay", "record", "live"]
 # calls of the simulated chat model, for the chapters: all roles, in the small world
@@ -66,8 +66,7 @@ class Transcript:
         self._lock, self._lines = threading.Lock(), dict[str, tuple[int, int]]()
         self._unpacked: bytes | None = None
         self._started = time.monotonic()
-        settings = {} if self.chat is None else self.chat.settings
-        self._model: dict[str, Any] = json.loads(json.dumps(settings))  # as the file returns them
+        self._model: dict[str, Any] = {} if self.chat is None else self.chat.settings
         if mode == "replay" and not self.path.is_file():
             raise UserError(f"no transcript {path}; record one, or name another chat model")
         if mode != "live" and self.path.is_file():
@@ -117,7 +116,7 @@ class Transcript:
         """Ask the model, count, and keep what came of it."""
         error = None
         try:
-            reply = reply_of(chat, **request)
+            reply = chat.reply(**request)
         except ChatError as failure:
             error, reply = failure.kind, Reply("", attempts=failure.attempts)
         line = {
@@ -187,7 +186,7 @@ class Transcript:
         if line["hash"] in self._lines:
             raise UserError(f"{where} repeats an earlier request; delete one of the two lines")
         self._model = self._model or line["model"]
-        if line["model"] != self._model:
+        if request_hash(line["model"], {}) != request_hash(self._model, {}):  # a tuple is a list
             raise UserError(f"{where} is by {line['model']}, not by {self._model}; "
                             "use a transcript for each model and its options")  # fmt: skip
         return str(line["hash"])

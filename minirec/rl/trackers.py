@@ -148,26 +148,8 @@ def build_tracker(name: str, dim: int, width: int) -> Tracker:
     if name not in TRACKERS:
         raise UserError(f"no tracker {name!r}; use one of {', '.join(TRACKERS)}")
     tracker = TRACKERS[name](dim, width)
-    with torch.no_grad():
-        memory = tracker.step(torch.zeros(2, tracker.size), torch.zeros(2, dim), torch.zeros(2, 1))
-        found = [list(memory.shape), list(tracker.read(memory).shape)]
+    memory = tracker.step(torch.zeros(2, tracker.size), torch.zeros(2, dim), torch.zeros(2, 1))
+    found = [list(memory.shape), list(tracker.read(memory).shape)]
     if found != [[2, tracker.size], [2, tracker.width]]:
-        said = f"size {tracker.size} and width {tracker.width}, but step and read return {found}"
-        raise UserError(f"the tracker {name!r} has {said} for 2 users; make them agree")
+        raise UserError(f"the tracker {name!r} returns shapes {found}; mend its size or its width")
     return tracker
-
-
-def tracker_named_by(weights: dict[str, Tensor], dim: int, width: int) -> str:
-    """Return the name of the tracker whose ``state_dict`` this is.
-
-    Raises:
-        UserError: If it fits none that is registered, or several.
-    """
-    held, fit = {key: value.shape for key, value in weights.items()}, list[str]()
-    for name in TRACKERS:
-        own = build_tracker(name, dim, width).state_dict()
-        fit += [name] * (held == {key: value.shape for key, value in own.items()})
-    if len(fit) != 1:
-        names = " and ".join(fit) or f"none of {', '.join(TRACKERS)}"
-        raise UserError(f"the weights fit the trackers {names}; register yours, pass tracker=NAME")
-    return fit[0]

@@ -101,8 +101,7 @@ def check_source(source: RewardSource) -> None:
         UserError: If a reward is not in 1..5, or another one when asked again; if a shape is wrong;
             or if a ``reward_rows`` of its own says something else than ``rewards``.
     """
-    kind = type(source).__name__
-    some, n = np.arange(min(source.n_users, 4)), source.n_items
+    kind, n, some = type(source).__name__, source.n_items, np.arange(min(source.n_users, 4))
     users, items = np.repeat(some, n), np.tile(np.arange(n), len(some))
     paid, vectors = np.asarray(source.rewards(users, items)), np.asarray(source.item_vectors())
     if paid.shape != users.shape:

@@ -12,8 +12,8 @@ from gymnasium import spaces
 
 from minirec._io import FloatArray, IntArray, UserError, read_jsonl, write_jsonl
 
+# what RecEnv writes into its infos; a trajectory keeps the first two for itself
 OF_ENV = ("user", "reason", "action_mask")
-"""What ``RecEnv`` writes into its infos; a trajectory keeps the first two for itself."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,8 @@ def to_imitation(trajectory: Trajectory, space: spaces.Dict | None = None) -> An
     infos = [info | {"user": trajectory.user} for info in told]
     infos[-1]["reason"] = trajectory.reason
     obs = DictObs(trajectory.obs) if space is None else _flat(trajectory.obs, space)
-    acts, rews = trajectory.acts, np.asarray(trajectory.rews, np.float32)
     end = {"infos": np.array(infos, object), "terminal": bool(trajectory.terminal)}
-    return TrajectoryWithRew(obs=obs, acts=acts, rews=rews, **end)
+    return TrajectoryWithRew(obs=obs, acts=trajectory.acts, rews=trajectory.rews, **end)
 
 
 def from_imitation(
