@@ -29,7 +29,7 @@ from minirec._io import read_json, torch_generator, write_json
 from minirec.config import Config
 from minirec.evidence.evaluate import Judge, Row, controls
 from minirec.evidence.metrics import play
-from minirec.problem import Setup, prepare
+from minirec.problem import Problem, Setup, prepare
 from minirec.rl.agent import PolicyAgent
 from minirec.rl.agents import train
 from minirec.rl.arms import ARMS
@@ -52,13 +52,18 @@ class Study:
     """What all arms of one seed share, kept in a folder.
 
     Args:
+        problem: The data.
         config: The settings.
         seed: The seed.
         folder: Keeps the world model and the demonstrations.
+        preset: Of the settings that the released code has.
     """
 
-    def __init__(self, config: Config, seed: int, folder: Path) -> None:
-        self.setup: Setup = prepare(problem_of(SMALL), config, seed)
+    def __init__(
+        self, problem: Problem, config: Config, seed: int, folder: Path, preset: str = "steam"
+    ) -> None:
+        self.setup: Setup = prepare(problem, config, seed)
+        self.preset = preset
         self.world, self.demos = folder / f"world-{seed}.pt", folder / f"demos-{seed}.jsonl"
         self.scratch = folder / f"scratch-{seed}"
 
@@ -68,11 +73,15 @@ class Study:
         if not self.world.is_file():
             pipeline.fit_world(self.setup, self.scratch, self.world)
         self.model = DeepFM.load(self.world)
+        self.env = self.setup.training_env(self.model)
         if not self.demos.is_file():
             pipeline.demonstrate(self.setup, self.model, self.scratch, self.demos)
         self.shown, payer = load_trajectories(self.demos), pipeline.fit_payer(self.setup)
         most = self.setup.config.evaluation.users
         self.judge: Judge = pipeline.judge_of(self.setup, self.model, payer, most)
+        dealt = pipeline.deal(self.setup, self.shown, "cpu")
+        self.dealt = {"demonstrations": dealt["IL-Rec"],
+                      "shuffled": dealt["shuffled demonstrations"]}  # fmt: skip
 
     def certain(self, agent: Any, judge: Judge) -> float:
         """Return what ``agent`` earns where the world model pays its bare prediction."""
@@ -100,20 +109,25 @@ class Study:
         if name == "official":
             users = setup.rng("order of official").permutation(setup.split.train_users)
             learner = Official(
-                setup.training_env(self.model), users, self.shown,
-                OFFICIAL["steam"], seed=int(setup.rng("initial weights").integers(2**31)),
+                self.env, users, self.shown,
+                OFFICIAL[self.preset], seed=int(setup.rng("initial weights").integers(2**31)),
                 generator=setup.rng("batches of official"),
                 noise=torch_generator(setup.seed, "actions of official"),
             )  # fmt: skip
             noise = torch_generator(setup.seed, "judged official")
             return learner, lambda: OfficialAgent(learner.net, name, noise)
         shown = ARMS[name].shown if name in ARMS else "demonstrations"
-        dealt = pipeline.deal(setup, self.shown, "cpu")
-        demos = {"": None, "demonstrations": dealt["IL-Rec"],
-                 "shuffled": dealt["shuffled demonstrations"]}[shown]  # fmt: skip
+        demos = self.dealt[shown] if shown else None
         arm = pipeline.Arm(name, setup, self.model, demos, self.judge, "cpu")
         learner = pipeline.make_learner(arm)
         return learner, lambda: PolicyAgent(learner.policy, name)
+
+    def played(self, episodes: int) -> list[Row]:
+        """Train the released code for so many episodes and score it."""
+        learner, agent = self.learner("official")
+        for _ in range(episodes):
+            learner.update()
+        return [self.judge.score(agent(), gap=True) | {"steps": learner.steps}]
 
     def trained(self, name: str, goals: list[int]) -> list[Row]:
         """Train one arm and score it at each of ``goals``; cloning stops before the first step."""
@@ -164,7 +178,8 @@ class Work:
     def __call__(self, seed: int) -> None:
         """Do the parts of one seed that are missing."""
         torch.set_num_threads(1)
-        study = Study(settings_of(SMALL, json.loads(self.tables)), seed, self.folder)
+        config = settings_of(SMALL, json.loads(self.tables))
+        study = Study(problem_of(SMALL), config, seed, self.folder)
         study.begin()
         for name in NAMES:
             if not (file := self.file(seed, name)).is_file():

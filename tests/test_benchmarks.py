@@ -349,7 +349,9 @@ def test_kill_and_resume(tmp_path):
 
 def test_part_one_says_what_is_missing(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "MINIREC_DATA"}
-    for script, name in (("controls", "anime"), ("world_models", "coat")):
+    for script, name in (
+        ("controls", "anime"), ("world_models", "coat"), ("real_arms", "amazon-books"),
+    ):  # fmt: skip
         call = [sys.executable, ROOT / f"benchmarks/{script}.py", "--only", name, "--out", tmp_path]
         done = subprocess.run(call, capture_output=True, text=True, env=environment)
         assert done.returncode and done.stderr.startswith(f"{script}: MINIREC_DATA is not set")

@@ -128,3 +128,12 @@ def test_play_agrees_with_the_real_environment():
     last = paid[users, episodes.lengths - 1]
     np.testing.assert_array_equal(episodes.reasons == "low_reward", last < 2)
     assert (episodes.lengths[last >= 2] == 8).all()
+
+
+def test_repeats_and_reasons_are_counted():
+    acts = np.array([[3, 1, 3, 3], [2, 2, -1, -1], [5, -1, -1, -1]])
+    reasons = np.array(["max_turn", "low_reward", "low_reward"])
+    episodes = Episodes(acts, np.zeros(acts.shape), reasons)
+    assert episodes.repeats == pytest.approx(3 / 7)  # 3 and 3 again, 2 again
+    assert episodes.ends == pytest.approx({"low_reward": 2 / 3, "max_turn": 1 / 3})
+    assert Episodes(np.array([[1, 2, 3]]), np.zeros((1, 3)), reasons[:1]).repeats == 0

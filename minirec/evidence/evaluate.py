@@ -57,7 +57,7 @@ class Judge:
         """Play ``policy`` and return its row; with ``gap`` also what the world model says of it."""
         episodes = play(policy, self.env, self.users)
         row = self.row(episodes.returns, episodes.lengths)
-        row["distinct"] = episodes.distinct
+        row |= {name: getattr(episodes, name) for name in ("distinct", "repeats", "ends")}
         if gap:
             believed = float(play(policy, self.model_env, self.users).returns.mean())
             row |= {"model_return": believed, "gap": believed - row["r_traj"]}

@@ -44,6 +44,19 @@ class Episodes:
         """How many different items were recommended to anyone."""
         return len(np.unique(self.acts[self.acts >= 0]))
 
+    @property
+    def repeats(self) -> float:
+        """Share of the recommendations that the same episode had seen before."""
+        shown = self.acts >= 0
+        fresh = sum(len(np.unique(row[there])) for row, there in zip(self.acts, shown, strict=True))
+        return float(1 - fresh / shown.sum())
+
+    @property
+    def ends(self) -> dict[str, float]:
+        """Share of the episodes that ended for each reason."""
+        names, counts = np.unique(self.reasons, return_counts=True)
+        return dict(zip(names.tolist(), (counts / len(self.reasons)).tolist(), strict=True))
+
 
 def play(policy: Policy, env: BatchedRecEnv, users: IntArray) -> Episodes:
     """Play one episode with each of ``users`` (B,), all at once, until the last one ends.
