@@ -51,7 +51,7 @@ class Scores(nn.Module):
     def forward(self, seen: Tensor) -> Tensor:
         """Return logits (B, N) from (B, hidden + d + 2)."""
         table = self.ours.table()
-        return self.ours.query(seen) @ table.vectors[:-1].T.detach() + table.bias
+        return self.ours.query(seen) @ self.ours.features.T + table.bias
 
 
 class TrackerPolicy(ActorCriticPolicy):

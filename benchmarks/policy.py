@@ -170,7 +170,7 @@ class World:
     def default(self, users: int, still: bool) -> Contestant:
         """Return our default learner without demonstrations."""
         rates = {"rate": STILL, "actor_rate": STILL} if still else {}
-        config = replace(self.setup.config.learner, users=users, **rates)
+        config = replace(self.setup.config.learner, users=users, most_users=users, **rates)
         setup = replace(self.setup, config=replace(self.setup.config, learner=config))
         arm = Arm("A2C without demonstrations", setup, self.model, None, None, "cpu")
         learner = make_learner(arm)
@@ -182,7 +182,7 @@ class World:
             for _ in range(count):
                 learner.update()
 
-        parts = [*playing(learner.collector.env, policy), ("update", learner, "_improve")]
+        parts = [*playing(learner.collector.env, policy), ("update", learner, "improve_on")]
         return Contestant(rounds, sampling(policy, setup.seed), parts, weights(policy))
 
     def stepping(self, users: int, *, batched: bool) -> Contestant:

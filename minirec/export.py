@@ -26,13 +26,13 @@ BUNDLED = Path(__file__).parent / "_bundled"  # a run folder; its export is in `
 def freeze(policy: RecPolicy) -> Forward:
     """Return the forward pass of a policy in NumPy, everything computed that can be in advance.
 
-    Beside the vectors' products with what the state asks for, an item's logit is its own bias and
-    a number for all items, so the head's last two outputs are 1 and that number.
+    An item's logit is its own bias plus the product of its features with what is wanted of them.
 
     Raises:
         UserError: If the tracker is not a GRU, or a number is not finite.
     """
     import torch
+    from torch.nn.functional import pad
 
     from minirec.rl.policy import RIDGE
     from minirec.rl.trackers import GRUTracker
@@ -44,29 +44,26 @@ def freeze(policy: RecPolicy) -> Forward:
     def array(tensor: torch.Tensor) -> FloatArray:
         return np.ascontiguousarray(tensor.detach().cpu().numpy(), np.float32)
 
-    def sharpened(linear: torch.nn.Linear) -> FloatArray:
-        """The reward head sees the last rows only of what the actor sees."""
-        weight = array(sharp * linear.weight.T)
-        return np.pad(weight, ((policy.tracker.width, 0), (0, 0)))
-
     table, gru = policy.table(), policy.tracker.cell
     sharp = float(policy.sharpness.detach()) if policy.foresight else 0.0
-    direction = array(policy.query.weight.T) + sharpened(policy.taste)
-    moved = array(policy.query.bias + sharp * policy.taste.bias)
-    no, one = np.zeros((len(direction), 1), np.float32), np.ones(1, np.float32)
-    head: list[FloatArray] = [direction, no, sharpened(policy.level)]
-    head_bias: list[FloatArray] = [moved, one, array(sharp * policy.level.bias)]
-    if policy.prior is not None:  # the regression's own prediction is part of the reward head's
-        regressed = 2 * sharp * np.eye(policy.width + 1, policy.width, dtype=np.float32)
-        head += [np.pad(regressed, ((policy.tracker.width, 0), (0, 0)))]
-        head_bias += [np.zeros(policy.width, np.float32)]
+    # what is wanted of the features: by the reward head, which sees the last rows only of what the
+    # actor sees; its regression, where it has a prior; and by the actor
+    towards, tracked = pad(policy.project.weight, (0, 1)), policy.tracker.width
+    wanted = policy.taste.weight.T @ towards
+    wanted[:, -1:] += policy.level.weight.T
+    if policy.prior is not None:
+        wanted[:-1] += 2 * torch.eye(policy.width)
+    head = pad(policy.query.weight.T, (0, 1)) + pad(sharp * wanted, (0, 0, tracked, 0))
+    bias = sharp * (policy.taste.bias @ towards)
+    bias[:-1] += policy.query.bias
+    bias[-1:] += sharp * policy.level.bias
     weights = Weights(
-        vectors=array(table.vectors[:-1]), features=array(policy.features),
+        features=array(policy.features),
         bias=array(table.bias + sharp * (table.quality + table.prior[:-1].T - 3))[0],
         prior=array(table.prior[:-1])[:, 0],
         pairs=array(gru.weight_ih.T), pairs_bias=array(gru.bias_ih),
         gates=array(gru.weight_hh.T), gates_bias=array(gru.bias_hh),
-        head=np.hstack(head), head_bias=np.hstack(head_bias),
+        head=np.pad(array(head), ((0, 0), (1, 0))), head_bias=np.append(np.float32(1), array(bias)),
     )  # fmt: skip
     if bad := [name for name, value in weights._asdict().items() if not np.isfinite(value).all()]:
         raise UserError(f"the policy's {bad[0]} holds numbers that are not finite; train it anew")
@@ -90,9 +87,8 @@ def export(policy: RecPolicy, titles: Sequence[str], path: str | Path) -> Path:
     with atomic(folder / ARRAYS) as temporary:
         np.savez(temporary, allow_pickle=False, **frozen.weights._asdict())
         digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-    (n_items, dim), hidden = frozen.weights.vectors.shape, frozen.hidden
-    n_features = frozen.weights.features.shape[1]
-    sizes = {"items": n_items, "features": n_features, "dim": dim, "hidden": hidden}
+    n_items, n_features = frozen.weights.features.shape
+    sizes = {"items": n_items, "features": n_features, "hidden": frozen.hidden}
     about = {"format": FORMAT, "version": __version__, "sha256": digest, "tracker": "gru",
              "ridge": frozen.ridge, "sizes": sizes, "titles": named}  # fmt: skip
     write_json(folder / ABOUT, about)

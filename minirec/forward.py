@@ -12,16 +12,15 @@ from minirec._io import FloatArray, IntArray
 class Weights(NamedTuple):
     """The arrays of a policy, float32: what can be computed in advance has been."""
 
-    vectors: FloatArray  # (N, dim)
     features: FloatArray  # (N, f)
     bias: FloatArray  # (N,), of the logits: the actor's bias and the sharpened quality and prior
     prior: FloatArray  # (N,), what somebody unknown would say, rating points; 3 where none is given
-    pairs: FloatArray  # (2 dim + 1, 3 hidden): what the GRU's gates make of an item and its rating
+    pairs: FloatArray  # (2 f + 1, 3 hidden): what the GRU's gates make of an item and its rating
     pairs_bias: FloatArray  # (3 hidden,)
     gates: FloatArray  # (hidden, 3 hidden): what they make of the memory
     gates_bias: FloatArray  # (3 hidden,)
-    head: FloatArray  # (hidden + f + 2, dim + 2): query and sharpened taste in one; with a prior
-    head_bias: FloatArray  # (dim + 2,); f + 1 more columns, the sharpened regression itself
+    head: FloatArray  # (hidden + f + 2, f + 2): nothing, then what is wanted of an item's features
+    head_bias: FloatArray  # (f + 2,): 1, then likewise
 
 
 class State(NamedTuple):
@@ -45,14 +44,12 @@ class Forward:
 
     def __init__(self, weights: Weights, ridge: float) -> None:
         self.weights, self.ridge = weights, ridge
-        self.n_items, self.hidden = len(weights.vectors), len(weights.gates)
+        self.n_items, self.hidden = len(weights.features), len(weights.gates)
         one, padding = ((0, 0), (0, 1)), ((0, 1), (0, 0))  # a last feature; a last item, all zeros
-        self.vectors = np.pad(weights.vectors, padding)
         self.features = np.pad(np.pad(weights.features, one, constant_values=1), padding)
         self.penalty = ridge * np.eye(self.features.shape[1], dtype=np.float32)
         self.prior = np.append(weights.prior, 0)
-        rows = [weights.vectors.T, weights.bias, np.ones_like(weights.bias), self.features[:-1].T]
-        self.scores = np.vstack(rows)[: weights.head.shape[1]]
+        self.scores = np.vstack([weights.bias, self.features[:-1].T])
 
     def start(self, size: int) -> State:
         """Return the state of ``size`` users of whom nothing is known."""
@@ -66,7 +63,8 @@ class Forward:
         The padding item, number N, leaves the state as it is, wherever it stands.
         """
         w, memory, items = self.weights, state.memory, items.T
-        x, f, known = self.vectors[items], self.features[items], items < self.n_items  # (K, B, ..)
+        f, known = self.features[items], items < self.n_items  # (K, B, ...)
+        x = f[:, :, :-1]
         liking = ((ratings.T - 3) / 2).astype(np.float32)[:, :, None]
         pairs = np.concatenate([x, x * liking, liking], 2) @ w.pairs + w.pairs_bias
         whole = np.all(known, axis=1).tolist()

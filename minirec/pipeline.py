@@ -25,6 +25,7 @@ from minirec.rl.learner import ILRec
 from minirec.rl.policy import load_policy
 from minirec.rl.rollout import Collector
 from minirec.world.deepfm import DeepFM, DeepFMSource, fit_deepfm
+from minirec.world.ensemble import CautiousSource
 from minirec.world.judge import JudgeSource, fit_judge
 from minirec.world.rules import rules_named
 from minirec.world.sources import RewardSource, TruthSource
@@ -150,6 +151,9 @@ def make_learner(arm: Arm) -> Any:
     spec = spec or arms.ArmSpec(A2C if arm.demos is None else ILRec)
     config = spec.config(setup.config.learner)
     env = setup.training_env(arm.model)
+    counts = np.bincount(setup.split.train.items, minlength=setup.problem.catalogue.n_items)
+    caution = CautiousSource(env.source, counts, config.caution)
+    env.source = caution if config.caution else env.source
     draw = setup.rng(f"users of {arm.name}")
     noise = torch_generator(setup.seed, f"actions of {arm.name}")
     features = torch.from_numpy(env.source.item_vectors()).to(arm.device)
@@ -158,8 +162,10 @@ def make_learner(arm: Arm) -> Any:
         "seed": int(setup.rng("initial weights").integers(2**31)),
         "generator": torch_generator(setup.seed, f"batches of {arm.name}"),
     }
-    if config.prior:
-        chance["prior"] = arm.model.catalogue().baseline.detach().to(arm.device)
+    if config.prior:  # what an item is worth to anybody is the prior's business, not a feature
+        prior = arm.model.catalogue().baseline.detach().numpy() - caution.penalty
+        chance["prior"] = torch.from_numpy(prior).to(arm.device)
+        features = features[:, :-1].contiguous()
     if issubclass(spec.learner, ILRec):
         assert arm.demos is not None, f"{arm.name} needs demonstrations"
         return spec.learner(features, collector, arm.demos, config, **chance)

@@ -260,6 +260,35 @@ def test_weights_counts_pairs(monkeypatch):
     assert (left != 1).sum() == 160 and left.mean() == pytest.approx(1)
 
 
+def test_official(tmp_path):
+    call = [sys.executable, ROOT / "benchmarks/official.py", "--tiny", "--out", tmp_path]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    runs, stored = [json.loads((tmp_path / "official.json").read_text())], ROOT / "book/_results"
+    if (stored / "official.json").exists():
+        runs.append(json.loads((stored / "official.json").read_text()))
+        assert runs[0]["arms"].keys() == runs[1]["arms"].keys()
+        assert runs[1]["arms"]["steam"]["per_seed"][0]["disc_steps"] == 4
+    for found in runs:
+        for arm in found["arms"].values():
+            for run in arm["per_seed"]:
+                last, interval = run["curve"][-1], arm["settings"]["disc_interval"]
+                assert run["disc_steps"] == -(-last["episodes"] // interval)
+                assert run["reweighted"] <= 8 * run["disc_steps"]
+                assert last["steps"] == run["demo_steps"] + run["played_steps"]
+                weighed = run["demo_steps"] * run["mean_weight"]
+                due = weighed / (weighed + 0.05 * run["played_steps"])
+                assert last["demo_share_due"] == pytest.approx(due, rel=0.1)
+                assert run["judged users touched"] == 0  # the split sees to that
+                assert run["entropy, unseen users"] <= found["uniform_entropy"] + 1e-5
+                for judged in (run["judged"], run["judged, block list"]):
+                    ends = [sum(judged[why]) for why in ("low_reward", "distance", "max_turn")]
+                    assert sum(ends) == pytest.approx(found["samplings"])
+        for row in found["untouched"]:
+            never = row["test users never rolled out"]
+            assert 0.3 < never <= row["test users as initialised"] <= 1
+
+
 def test_ladder(tmp_path):
     found, book = tiny("ladder", tmp_path)
     names = [(row["knowledge"], row["way"]) for row in found["rows"]]
@@ -404,3 +433,33 @@ def test_grounding(tmp_path):
 def test_grounding_says_what_is_missing(tmp_path):
     assert "grounding: MINIREC_DATA is not set" in grounding("", tmp_path).stderr
     assert "grounding: no such files" in grounding(tmp_path, tmp_path).stderr
+
+
+def test_arms(tmp_path):
+    call = [sys.executable, ROOT / "benchmarks/arms.py", "--tiny", "--out", tmp_path]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    runs, stored = [json.loads((tmp_path / "arms.json").read_text())], ROOT / "book/_results"
+    if (stored / "arms.json").exists():
+        runs.append(json.loads((stored / "arms.json").read_text()))
+        assert runs[0]["arms"].keys() == runs[1]["arms"].keys()
+        assert runs[0]["untrained"][0].keys() == runs[1]["untrained"][0].keys()
+        assert len(runs[1]["seeds"]) == 10
+    for found in runs:
+        goals = found["judged_at"]
+        for name, arm in found["arms"].items():
+            assert len(arm) == len(found["seeds"])
+            for points in arm:
+                early = [goal for goal in goals if goal <= 100_000]
+                due = {"behaviour cloning": goals[:1], "official": early}
+                assert len(points) == len(due.get(name, goals))
+                if name != "behaviour cloning":
+                    assert all(p["steps"] >= goal for p, goal in zip(points, goals, strict=False))
+                for point in points:
+                    assert point["gap"] == pytest.approx(point["model_return"] - point["r_traj"])
+        for rows in found["untrained"]:
+            bound, oracle = rows["informed bound"], rows["feasible oracle"]
+            assert rows["uniform random"]["r_traj"] < bound["r_traj"] < oracle["r_traj"]
+    before = (tmp_path / "arms.json").read_text()
+    again = subprocess.run(call, capture_output=True, text=True, timeout=30)  # nothing is missing
+    assert again.returncode == 0 and (tmp_path / "arms.json").read_text() == before

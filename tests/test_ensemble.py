@@ -7,6 +7,7 @@ import pytest
 
 from minirec import EnsembleSource, UserError, fit_deepfm, small_world
 from minirec.world.deepfm import DeepFMSource
+from minirec.world.ensemble import CautiousSource
 from minirec.world.sources import TruthSource, reward_rows
 
 
@@ -61,3 +62,12 @@ def test_what_is_no_ensemble_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=f"{number} members and penalty"):
         EnsembleSource(members[:number], penalty)
+
+
+def test_caution_pays_less_for_what_few_have_rated(members: list[DeepFMSource]) -> None:
+    counts = np.arange(members[0].n_items)
+    careful = CautiousSource(members[0], counts, 0.6)
+    plain, found = members[0].rewards(USERS, ITEMS), careful.rewards(USERS, ITEMS)
+    np.testing.assert_allclose(found, np.maximum(plain - 0.6 / np.sqrt(1 + ITEMS), 1), atol=1e-6)
+    assert (found < plain).mean() > 0.9 and found.min() >= 1
+    np.testing.assert_array_equal(careful.item_vectors(), members[0].item_vectors())

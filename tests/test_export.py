@@ -101,7 +101,7 @@ def test_a_state_can_be_carried_on_and_padding_leaves_it():
 
 def test_what_cannot_be_frozen_is_refused():
     policy = made_up()
-    policy.tracker = AverageTracker(7, 9)
+    policy.tracker = AverageTracker(5, 9)
     with pytest.raises(UserError, match="has a AverageTracker; only a GRUTracker"):
         freeze(policy)
     policy = made_up()
@@ -148,7 +148,7 @@ def test_an_export_is_what_was_exported(tmp_path):
         NAMES[:3]
     )
     about = json.loads((folder / ABOUT).read_text())
-    assert about["sizes"] == {"items": 40, "features": 5, "dim": 7, "hidden": 9}
+    assert about["sizes"] == {"items": 40, "features": 5, "hidden": 9}
     again = export(policy, NAMES, tmp_path / "b")
     assert {f.name for f in again.iterdir()} == {ABOUT, ARRAYS}
     for name in (ABOUT, ARRAYS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -47,14 +47,19 @@ class A2C:
         shape = {name: getattr(config, name) for name in ("dim", "hidden", "tracker", "foresight")}
         self.policy = build_policy(features, seed, prior=prior, **shape)
         self.policy.to(features.device)
+        self.parameters = list(self.policy.parameters())
         actor = self.policy.actor_parameters()
-        rest = [p for p in self.policy.parameters() if all(p is not slow for slow in actor)]
+        rest = [p for p in self.parameters if all(p is not slow for slow in actor)]
         slower: dict[str, Any] = {"params": actor, "lr": config.actor_rate}
         self.optimiser = torch.optim.Adam([slower, {"params": rest}], lr=config.rate, fused=True)
         known = features.new_zeros(0, features.shape[1] + 2)
         like = {"known": known, "acts": torch.zeros(0, dtype=torch.int64), "rewards": known[:, 0]}
         self.memory = Ring(config.memory, features.device, **like)
         self.steps, self.updates = 0, 0
+
+    def begin(self) -> None:
+        """Start with fresh users at the next update."""
+        self.collector.obs = None
 
     def update(self) -> None:
         """Play and improve once."""
@@ -101,7 +106,7 @@ class A2C:
         """Take one clipped step down a loss."""
         self.optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimiser.step()
 
     def state_dict(self) -> dict[str, Any]:
@@ -120,7 +125,7 @@ class A2C:
         self.generator.set_state(state["generator"])
         self.collector.noise.set_state(state["noise"])
         self.collector.draw.bit_generator.state = state["draw"]
-        self.collector.obs = None
+        self.begin()
 
 
 class Reinforce(A2C):
@@ -150,13 +155,25 @@ class Reinforce(A2C):
         return actor + 0.5 * critic - config.entropy * segment.entropy[valid].mean()
 
 
-def train(learner: A2C, until: int, advance: Callable[[int], None]) -> None:
+class Learner(Protocol):
+    """What :func:`train` needs of whoever learns."""
+
+    steps: int
+
+    def begin(self) -> None:
+        """Start with fresh users at the next update."""
+
+    def update(self) -> None:
+        """Take some environment steps, counted in ``steps``, and learn from them."""
+
+
+def train(learner: Learner, until: int, advance: Callable[[int], None]) -> None:
     """Update ``learner`` until it has taken ``until`` environment steps.
 
     It begins with fresh users, so that a run which stops here and goes on later plays the very
     same steps as one that never stopped.
     """
-    learner.collector.obs = None
+    learner.begin()
     while learner.steps < until:
         before = learner.steps
         learner.update()

@@ -17,15 +17,15 @@ RIDGE = 1.0  # penalty of the regression in the state: tastes of unit variance
 class ItemTable(NamedTuple):
     """What the network knows of the catalogue during one segment: computed once, used often."""
 
-    vectors: Tensor  # (N + 1, dim), the last row is the padding item
-    features: Tensor  # (N + 1, f + 1), likewise; the last column is 1
+    vectors: Tensor  # (N, dim), the reward head's
+    features: Tensor  # (N + 1, f + 1), the last row is the padding item, the last column is 1
     bias: Tensor  # (1, N), of the actor's logits
     quality: Tensor  # (1, N), of the predicted rewards
     prior: Tensor  # (N + 1, 1), likewise, rating points
 
 
 class RecPolicy(nn.Module):
-    """State tracker, actor and critic over one table of item vectors.
+    """State tracker, actor, critic and reward head over the features of the items.
 
     Whatever the network knows of an item it computes from the item's features: no weight belongs
     to one item alone, so what is learned from one is known of all that resemble it, and a new
@@ -40,7 +40,8 @@ class RecPolicy(nn.Module):
     Args:
         features: Item features, shape (N, f), on the scale on which a user's taste for each has
             about unit variance: the world model's item vectors.
-        dim: Size of an item vector.
+        dim: Size of the reward head's item vectors. They move while it learns; tracker and actor
+            read the features, which do not.
         hidden: What the tracker tells of its memory; with a GRU, the default, its size as well.
             The state has the memory's size + (f + 1) (f + 2) + 1 numbers.
         tracker: ``gru``, ``average``, ``attention`` or ``none``, the regression alone.
@@ -69,9 +70,9 @@ class RecPolicy(nn.Module):
         self.project = nn.Linear(n_features, dim, bias=False)
         self.bias = nn.Linear(n_features, 1)
         self.quality = nn.Linear(n_features, 1)
-        self.tracker, self.foresight = build_tracker(tracker, dim, hidden), foresight
+        self.tracker, self.foresight = build_tracker(tracker, n_features, hidden), foresight
         seen = self.tracker.width + self.width + 1
-        self.query = nn.Linear(seen, dim)
+        self.query = nn.Linear(seen, n_features)
         self.taste = nn.Linear(self.width + 1, dim)
         self.level = nn.Linear(self.width + 1, 1)
         self.sharpness = nn.Parameter(torch.tensor(SHARPNESS if foresight else 0.0))
@@ -90,7 +91,7 @@ class RecPolicy(nn.Module):
 
     def table(self) -> ItemTable:
         """Compute from the features what the other methods need of every item."""
-        vectors = F.pad(self.project(self.features), (0, 0, 0, 1))
+        vectors = self.project(self.features)
         features = F.pad(F.pad(self.features, (0, 1), value=1.0), (0, 0, 0, 1))
         bias, quality = self.bias(self.features).T, self.quality(self.features).T
         prior = features.new_full((self.n_items,), 3) if self.prior is None else self.prior
@@ -101,10 +102,9 @@ class RecPolicy(nn.Module):
 
         Padding items leave the state as it is.
         """
-        x, f = self._shared(table)[items], table.features[items]
-        liking = ((rewards - 3) / 2).unsqueeze(1)
+        f, liking = table.features[items], ((rewards - 3) / 2).unsqueeze(1)
         memory, sums = state[:, : self.tracker.size], state[:, self.tracker.size :]
-        moved = self.tracker.step(memory, x, liking)
+        moved = self.tracker.step(memory, f[:, :-1], liking)
         if self.prior is not None:
             liking = (rewards.unsqueeze(1) - table.prior[items]) / 2
         pair = torch.cat([(f[:, :, None] * f[:, None]).flatten(1), f * liking, f[:, -1:]], 1)
@@ -114,7 +114,7 @@ class RecPolicy(nn.Module):
     def start(self, table: ItemTable, items: Tensor, rewards: Tensor) -> Tensor:
         """Return the state (B, d) after reading a window of items and rewards, both (B, K)."""
         size = self.tracker.size + self.width * (self.width + 1) + 1
-        state = table.vectors.new_zeros(len(items), size)
+        state = table.features.new_zeros(len(items), size)
         known = (items < self.n_items).any(0).nonzero()
         for k in range(int(known[0]) if len(known) else items.shape[1], items.shape[1]):
             state = self.step(table, state, items[:, k], rewards[:, k])
@@ -140,7 +140,7 @@ class RecPolicy(nn.Module):
         """Return the predicted rewards of all items in rating points, (B, N)."""
         level, taste = self.level(known), self.taste(known)
         predicted: Tensor = (
-            table.prior[:-1].T + level + taste @ table.vectors[:-1].T + table.quality
+            table.prior[:-1].T + level + taste @ table.vectors.T + table.quality
         )
         if self.prior is not None:
             predicted = predicted + 2 * known[:, :-1] @ table.features[:-1].T
@@ -171,16 +171,12 @@ class RecPolicy(nn.Module):
 
         The policy gradient does not reach the predicted rewards through the logits.
         """
-        scores = self.query(seen) @ self._shared(table)[:-1].T + table.bias
+        scores = self.query(seen) @ self.features.T + table.bias
         if self.foresight:
             with torch.no_grad():
                 predicted = self.predict(table, known)
             scores = scores + self.sharpness * (predicted - 3)
         return scores.masked_fill(~mask, -torch.inf), self.critic(seen).squeeze(1)
-
-    def _shared(self, table: ItemTable) -> Tensor:
-        """Return the item vectors for actor and critic: with foresight, the reward head's own."""
-        return table.vectors.detach() if self.foresight else table.vectors
 
     def value(self, state: Tensor) -> Tensor:
         """Return the critic's value of each state (B, d) -> (B,)."""

@@ -152,7 +152,7 @@ class WaitingRoom:
             collector = self.collector
             more = collector.draw.choice(collector.users, max(count, self.expected))
             obs = dict(zip(("items", "rewards"), collector.env.opening(more), strict=True))
-            states = self.policy.start(self.table, *windows(obs, self.table.bias.device))
+            states = self.policy.start(self.table, *windows(obs, self.policy.features.device))
             self.users = np.append(self.users, more)
             self.states = torch.cat([self.states, states]) if len(self.states) else states
         users, fresh = self.users[:count], self.states[:count]

@@ -29,7 +29,8 @@ class LearnerConfig:
     tracker: str = setting("gru", "name", "of the state: gru, average, attention or none")
     foresight: bool = setting(True, "yes or no", "whether the actor starts from the reward head's predictions")  # noqa: E501 fmt: skip
     prior: bool = setting(False, "yes or no", "whether the reward head starts from what the world model makes of the items")  # noqa: E501 fmt: skip
-    memory: int = setting(100_000, "steps", "how many steps the reward head remembers")
+    caution: float = setting(0.0, "rating points", "taken off an item without ratings; less by sqrt(1 + n) with n")  # noqa: E501 fmt: skip
+    memory: int = setting(1_000_000, "steps", "how many steps the reward head remembers")
     memory_batch: int = setting(256, "steps", "remembered steps in one fit of the reward head")
     memory_steps: int = setting(8, "fits", "fits of the reward head after each update", least=0)
     replay: int = setting(50_000, "steps", "DQN: how many steps it draws from")
@@ -74,3 +75,39 @@ class LearnerConfig:
         while size < self.most_users and steps >= 2 * size * self.growth:
             size = min(2 * size, self.most_users)
         return size
+
+
+@dataclass(frozen=True)
+class OfficialConfig:
+    """The released code of IL-Rec, as it was run on Steam."""
+
+    episodes: int = setting(100_000, "episodes", "budget: one update follows each")
+    rate: float = setting(1e-3, "per step", "learning rate of policy, critic and discriminator (Adam)")  # noqa: E501 fmt: skip
+    discount: float = setting(0.5, "per step", "gamma, of the targets and of the demonstrated returns")  # noqa: E501 fmt: skip
+    entropy: float = setting(0.1, "per nat", "weight of the policy's entropy")
+    imitation: float = setting(0.25, "per nat", "lambda_imit; it does not fade")
+    logit_bound: float | None = setting(15.0, "nats", "c of the policy's logits c tanh(z / c); unset: no bound")  # noqa: E501 fmt: skip
+    row_norm: float = setting(10.0, "length", "longest row of the actor's weights")
+    bias_limit: float = setting(5.0, "nats", "largest bias of the actor, either way")
+    dim: int = setting(32, "numbers", "size of every embedding, state and hidden layer")
+    layers: int = setting(2, "layers", "of the transformer that reads the history")
+    dropout: float = setting(0.1, "share", "of the transformer's numbers, also while it plays")
+    window: int = setting(4, "items", "how much history it reads")
+    batch: int = setting(8, "steps", "in a critic step and, drawn anew, in a policy step")
+    priority: float = setting(0.05, "demonstrated steps", "what a played step weighs in a draw")
+    advantage_clip: float = setting(5.0, "standard deviations", "largest standardised advantage; never reached")  # noqa: E501 fmt: skip
+    target_interval: int = setting(10, "critic steps", "between two copies to the critic's target")
+    disc_interval: int = setting(5_000, "episodes", "between two steps of the discriminator")
+    demo_batch: int = setting(8, "demonstrated steps", "shown to the discriminator and weighed anew")  # noqa: E501 fmt: skip
+    fit_rate: float = setting(1e-2, "per step", "learning rate of the demonstrations' Q and V (Adam)")  # noqa: E501 fmt: skip
+    fit_steps: int = setting(100, "steps", "of the demonstrations' Q and V, full batch", least=0)
+    temperature: float = setting(10.0, "rating points", "beta: how sharply w_env prefers good steps")  # noqa: E501 fmt: skip
+    mix: float = setting(0.5, "share", "alpha: exponent of w_env, 1 - alpha that of w_irl")
+    irl_exponent: float = setting(1.0, "power", "gamma of w_irl")
+
+
+OFFICIAL = {
+    "steam": OfficialConfig(),
+    "amazon": OfficialConfig(temperature=1.0, mix=0.25, imitation=0.5, logit_bound=1.0),
+}
+"""The released settings; the two data sets differ in four of them."""
