@@ -7,8 +7,9 @@ session, so that whole episodes are cheap. After so many environment steps the t
 users whom no stage has seen, twice: *drawn*, as a policy gradient plays and what it maximises, and
 *likeliest*, as a trained policy serves (DQN knows only the second). REINFORCE runs with its
 baseline and without it at three learning rates, so that a slow rate is not taken for noise; all
-others without a reward head run at the middle one. Two kinds of untrained rankings beside the usual controls: *any list*, one random order of the items for everybody, and *any taste*,
-the order along a random direction in the space of the item vectors, both means of 20.
+others without a reward head run at the middle one. Two kinds of untrained rankings stand beside the
+usual controls: *any list*, one random order of the items for everybody, and *any taste*, the order
+along a random direction in the space of the item vectors, both means of 20.
 
 The result is ``book/_results/policy-gradients.json``: returns in rating points, by seed.
 """
