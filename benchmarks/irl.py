@@ -126,8 +126,8 @@ class World:
         """
         infers = form in FORMS[OURS]
         paid: dict[str, Any] = {"form": form} if infers else {"task": 1.0, "bonus": 0.0}
-        size = {"users": users, "most_users": users}
-        config = replace(self.setup.config.learner, **PURE | paid | size, actor_rate=rate)
+        mine = {"actor_rate": rate, "users": users, "most_users": users}
+        config = replace(self.setup.config.learner, **PURE | paid | mine)
         setup = replace(self.setup, config=replace(self.setup.config, learner=config))
         demos = Demonstrations.pack(self.shown, None) if infers else None
         learner = make_learner(Arm(form, setup, self.model, demos, None, "cpu"))

@@ -56,6 +56,7 @@ class A2C:
         like = {"known": known, "acts": torch.zeros(0, dtype=torch.int64), "rewards": known[:, 0]}
         self.memory = Ring(config.memory, features.device, **like)
         self.steps, self.updates = 0, 0
+        self.statistics: dict[str, float] = {}
 
     def begin(self) -> None:
         """Start with fresh users at the next update."""

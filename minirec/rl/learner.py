@@ -56,7 +56,6 @@ class ILRec(A2C):
         parameters = self.discriminator.parameters()
         self.disc_optimiser = torch.optim.Adam(parameters, lr=config.disc_rate)
         self.demos, self.steps = demos, int(demos.valid.sum())
-        self.statistics: dict[str, float] = {}
         self.weights = torch.ones_like(demos.rewards)
         self.segment: Segment | None = None
         with torch.no_grad():
