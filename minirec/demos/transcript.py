@@ -186,7 +186,7 @@ class Transcript:
         if line["hash"] in self._lines:
             raise UserError(f"{where} repeats an earlier request; delete one of the two lines")
         self._model = self._model or line["model"]
-        if line["model"] != self._model:
+        if request_hash(line["model"], {}) != request_hash(self._model, {}):  # a tuple is a list
             raise UserError(f"{where} is by {line['model']}, not by {self._model}; "
                             "use a transcript for each model and its options")  # fmt: skip
         return str(line["hash"])

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from minirec.rl.trackers import build_tracker
+from minirec._io import UserError
+from minirec.rl.trackers import TRACKERS, build_tracker
 
 SHARPNESS = 6.0  # of the actor at the start, logits a rating point
 RIDGE = 1.0  # penalty of the regression in the state: tastes of unit variance
@@ -139,9 +140,7 @@ class RecPolicy(nn.Module):
     def predict(self, table: ItemTable, known: Tensor) -> Tensor:
         """Return the predicted rewards of all items in rating points, (B, N)."""
         level, taste = self.level(known), self.taste(known)
-        predicted: Tensor = (
-            table.prior[:-1].T + level + taste @ table.vectors.T + table.quality
-        )
+        predicted: Tensor = table.prior[:-1].T + level + taste @ table.vectors.T + table.quality
         if self.prior is not None:
             predicted = predicted + 2 * known[:, :-1] @ table.features[:-1].T
         return predicted
@@ -209,17 +208,27 @@ def build_policy(features: Tensor, seed: int, **settings: Any) -> RecPolicy:
         return RecPolicy(features, **settings)
 
 
-def load_policy(state: dict[str, Tensor]) -> RecPolicy:
+def load_policy(state: dict[str, Tensor], tracker: str | None = None) -> RecPolicy:
     """Return the policy whose ``state_dict`` this is; its kind and sizes are read off the weights.
 
     Without foresight the sharpness is 0 and stays so.
+
+    Args:
+        state: The weights.
+        tracker: Name of the tracker; None finds the registered one that has such weights.
+
+    Raises:
+        UserError: If there is none, or more than one.
     """
     dim, hidden = len(state["project.weight"]), state["critic.0.weight"].shape[0]
-    kinds = {"gru": "cell.weight_hh", "attention": "position", "average": "layer.weight"}
-    found = [kind for kind, name in kinds.items() if f"tracker.{name}" in state] + ["none"]
-    policy = RecPolicy(
-        state["features"].cpu(), dim=dim, hidden=hidden, tracker=found[0],
-        foresight=bool(state["sharpness"] != 0), prior=state.get("prior"),
-    )  # fmt: skip
+    features, held = state["features"].cpu(), {k for k in state if k.startswith("tracker.")}
+    own = {n: build_tracker(n, features.shape[1], hidden).state_dict() for n in TRACKERS}
+    fit = [name for name, part in own.items() if {f"tracker.{key}" for key in part} == held]
+    if tracker is None and len(fit) != 1:
+        found = f"the weights are those of {' and '.join(fit) or 'none'} of {', '.join(TRACKERS)}"
+        raise UserError(f"{found}; register your tracker, pass tracker=NAME")
+    policy = RecPolicy(features, dim=dim, hidden=hidden, tracker=tracker or fit[0],
+                       foresight=bool(state["sharpness"] != 0),
+                       prior=state.get("prior"))  # fmt: skip
     policy.load_state_dict(state)
     return policy.eval()

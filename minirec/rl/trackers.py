@@ -143,8 +143,13 @@ def build_tracker(name: str, dim: int, width: int) -> Tracker:
     """Return a freshly initialised tracker.
 
     Raises:
-        UserError: If there is none of that name.
+        UserError: If there is none of that name, or its sizes are not what it says.
     """
     if name not in TRACKERS:
         raise UserError(f"no tracker {name!r}; use one of {', '.join(TRACKERS)}")
-    return TRACKERS[name](dim, width)
+    tracker = TRACKERS[name](dim, width)
+    memory = tracker.step(torch.zeros(2, tracker.size), torch.zeros(2, dim), torch.zeros(2, 1))
+    found = [list(memory.shape), list(tracker.read(memory).shape)]
+    if found != [[2, tracker.size], [2, tracker.width]]:
+        raise UserError(f"the tracker {name!r} returns shapes {found}; mend its size or its width")
+    return tracker

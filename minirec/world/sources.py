@@ -94,6 +94,28 @@ def all_rewards(source: RewardSource, users: IntArray) -> FloatArray:
     return np.concatenate([reward_rows(source, chunk) for chunk in chunks])
 
 
+def check_source(source: RewardSource) -> None:
+    """Ask a source of your own for some rewards, and say what is wrong with it.
+
+    Raises:
+        UserError: If a reward is not in 1..5, or another one when asked again; if a shape is wrong;
+            or if a ``reward_rows`` of its own says something else than ``rewards``.
+    """
+    kind, n, some = type(source).__name__, source.n_items, np.arange(min(source.n_users, 4))
+    users, items = np.repeat(some, n), np.tile(np.arange(n), len(some))
+    paid, vectors = np.asarray(source.rewards(users, items)), np.asarray(source.item_vectors())
+    if paid.shape != users.shape:
+        raise UserError(f"{kind}.rewards returns {paid.shape} for {users.shape}; one number a pair")
+    if not (paid.min() >= 1 and paid.max() <= 5):  # true of NaN as well
+        raise UserError(f"{kind}.rewards pays {paid.min():g} to {paid.max():g}; map it to 1..5")
+    if not np.allclose(paid, source.rewards(users[::-1], items[::-1])[::-1], atol=1e-4):
+        raise UserError(f"{kind}.rewards changes when asked again; draw noise with hashed_noise")
+    if vectors.ndim != 2 or len(vectors) != n or not np.isfinite(vectors).all():
+        raise UserError(f"{kind}.item_vectors is {vectors.shape}; make it ({n}, d), without NaN")
+    if not np.allclose(paid, reward_rows(source, some).ravel(), atol=1e-4):
+        raise UserError(f"{kind}.reward_rows differs from rewards; mend it or leave it out")
+
+
 class TruthSource:
     """The truth of the small world as a reward source.
 
