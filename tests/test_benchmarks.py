@@ -245,6 +245,22 @@ def test_weights(tmp_path):
         assert rivals["step"]["true reward"]["low"] > 0.5
 
 
+def test_policy_gradients(tmp_path):
+    found, book = tiny("policy_gradients", tmp_path)
+    names = [row["name"] for row in found["arms"] if row["seed"] == 0]
+    assert names == [row["name"] for row in book["arms"] if row["seed"] == 0]
+    assert found["controls"][0].keys() == book["controls"][0].keys()
+    assert found["data"] == book["data"] and found["settings"] == book["settings"]
+    for row in found["arms"] + book["arms"]:
+        assert len(row["likeliest"]) == len(row["steps"]) and row["steps"][0] == 0
+        assert (len(row["drawn"]) == 0) == row["name"].startswith("DQN")
+    for row in found["controls"] + book["controls"]:
+        assert row["uniform random"] < row["any taste"] < row["best fixed list"]
+        assert row["best fixed list"] < row["informed bound"]
+    starts = {tuple(row["drawn"][:1]) for row in found["arms"] if row["name"].startswith("no base")}
+    assert len(starts) == len(found["seeds"])  # the rates start from the same weights
+
+
 def test_weights_counts_pairs(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     from weights import as_released, auc
