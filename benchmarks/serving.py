@@ -194,7 +194,7 @@ def measure(policy: RecPolicy, titles: Any, settings: Settings, seed: int) -> di
     torchs = Torch(policy, list(titles))
     return {
         "items": len(titles), "features": policy.width - 1, "dim": policy.dim,
-        "hidden": policy.hidden, "bytes": size, "load": load,
+        "hidden": policy.tracker.width, "bytes": size, "load": load,
         **speed(served, torchs, settings, seed),
         "difference": difference(served, torchs, settings.compared, seed),
     }  # fmt: skip
