@@ -66,6 +66,21 @@ def test_the_claim_about_the_head_fails_for_one_list_for_everybody(names):
         exec(cell("reward head's lead"), names)
 
 
+@pytest.mark.parametrize(
+    ("claim", "arm", "how"),
+    [
+        ("def lead(", "A2C, gru", "likeliest"),  # by it A2C and REINFORCE are not told apart
+        ("reward head's lead", "A2C, none", "drawn"),  # drawn, it is behind the GRU
+    ],
+)
+def test_a_claim_about_one_measure_fails_if_an_arm_is_better_by_it(names, claim, arm, how):
+    for row in names["stored"]["arms"]:
+        if row["name"] == arm:
+            row[how] = [20 + value for value in row[how]]
+    with pytest.raises(AssertionError):
+        exec(cell(claim), names)
+
+
 GOOD = {"REINFORCE, no baseline": [3.5, 4.0, 3.2], "REINFORCE": [4.8, 5.0], "A2C": [3.8, 4.2]}
 
 
