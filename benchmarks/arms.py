@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from domains import SMALL, Experiment, problem_of, settings_of
+from domains import SMALL, Experiment, problem_of, settings_of, world_model
 
 from minirec import UserError, pipeline
 from minirec._io import read_json, torch_generator, write_json
@@ -36,7 +36,7 @@ from minirec.rl.arms import ARMS
 from minirec.rl.official import Official
 from minirec.rl.official_net import OfficialAgent
 from minirec.rl.settings import OFFICIAL
-from minirec.world.deepfm import DeepFM, DeepFMSource
+from minirec.world.deepfm import DeepFMSource
 from minirec.world.trajectory import Trajectory, load_trajectories
 
 JUDGED_AT = (10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -64,15 +64,12 @@ class Study:
     ) -> None:
         self.setup: Setup = prepare(problem, config, seed)
         self.preset = preset
-        self.world, self.demos = folder / f"world-{seed}.pt", folder / f"demos-{seed}.jsonl"
-        self.scratch = folder / f"scratch-{seed}"
+        self.demos, self.scratch = folder / f"demos-{seed}.jsonl", folder / f"scratch-{seed}"
 
     def begin(self) -> None:
         """Fit the world model, unless that was done, and let the simulated chat model play."""
         self.scratch.mkdir(parents=True, exist_ok=True)
-        if not self.world.is_file():
-            pipeline.fit_world(self.setup, self.scratch, self.world)
-        self.model = DeepFM.load(self.world)
+        self.model = world_model(self.setup, self.scratch.parent)
         self.env = self.setup.training_env(self.model)
         if not self.demos.is_file():
             pipeline.demonstrate(self.setup, self.model, self.scratch, self.demos)
@@ -83,11 +80,11 @@ class Study:
         self.dealt = {"demonstrations": dealt["IL-Rec"],
                       "shuffled": dealt["shuffled demonstrations"]}  # fmt: skip
 
-    def certain(self, agent: Any, judge: Judge) -> float:
+    def certain(self, agent: Any) -> float:
         """Return what ``agent`` earns where the world model pays its bare prediction."""
         source = DeepFMSource(self.model, self.setup.split.visible)
         env = self.setup.env(source, self.setup.split.test_users, "threshold")
-        return float(play(agent, env, judge.users).returns.mean())
+        return float(play(agent, env, self.judge.users).returns.mean())
 
     def untrained(self) -> dict[str, Row]:
         """Score what needs no training, and the demonstrator."""
@@ -131,11 +128,11 @@ class Study:
 
     def trained(self, name: str, goals: list[int]) -> list[Row]:
         """Train one arm and score it at each of ``goals``; cloning stops before the first step."""
-        (learner, agent), judge, rows = self.learner(name), self.judge, []
+        (learner, agent), rows = self.learner(name), list[Row]()
 
         def score() -> None:
-            row = judge.score(agent(), gap=True) | {"steps": learner.steps}
-            rows.append(row | {"certain_return": self.certain(agent(), judge)})
+            row = self.judge.score(agent(), gap=True) | {"steps": learner.steps}
+            rows.append(row | {"certain_return": self.certain(agent())})
 
         demos = getattr(learner, "demos", None)
         if demos is not None:

@@ -13,8 +13,10 @@ from main_results import ROOT, commit
 
 from minirec._io import UserError, read_json, write_json
 from minirec.config import Config, config_from
-from minirec.problem import Problem, load_problem
+from minirec.pipeline import fit_world
+from minirec.problem import Problem, Setup, load_problem
 from minirec.runs import TINY, versions
+from minirec.world.deepfm import DeepFM
 
 DOMAINS: dict[str, dict[str, Any]] = {
     "small world": {},
@@ -55,6 +57,15 @@ def real(name: str) -> Path:
 def problem_of(domain: str) -> Problem:
     """Load one domain."""
     return load_problem(settings_of(domain, {}))
+
+
+def world_model(setup: Setup, folder: Path) -> DeepFM:
+    """Return a seed's world model, fitted once and kept in ``folder``."""
+    file, part = folder / f"world-{setup.seed}.pt", folder / f"world-{setup.seed}"
+    if not file.is_file():
+        part.mkdir(parents=True, exist_ok=True)
+        fit_world(setup, part, file)
+    return DeepFM.load(file)
 
 
 class Experiment:

@@ -39,7 +39,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from domains import SMALL, Experiment, problem_of, settings_of
+from domains import SMALL, Experiment, problem_of, settings_of, world_model
 from reward_recovery import CONSTANT, PURE, TEMPERATURE, TRUTH, boltzmann, shown_by
 
 from minirec._io import UserError, torch_generator
@@ -53,7 +53,6 @@ from minirec.rl.imitation import Demonstrations
 from minirec.rl.policy import RecPolicy
 from minirec.runs import TINY
 from minirec.world.controls import Policy, UniformRandom
-from minirec.world.deepfm import DeepFM, fit_deepfm
 from minirec.world.sources import TruthSource
 
 FORMS = {"ours": ("airl", "gail", "shaped"), "imitation": ("airl", "gail")}
@@ -96,14 +95,8 @@ class World:
 
     def __init__(self, seed: int, tables: dict[str, Any], folder: Path) -> None:
         config = settings_of(SMALL, tables | {"demos": {}, "rules": RULES})
-        self.setup, file = prepare(problem_of(SMALL), config, seed), folder / f"world-{seed}.pt"
-        if not file.is_file():
-            sizes, log = config.world, self.setup.split.train
-            fit_deepfm(
-                log, self.setup.problem.catalogue, seed=seed, dim=sizes.dim, hidden=sizes.hidden,
-                epochs=sizes.epochs,
-            ).save(file)  # fmt: skip
-        self.model = DeepFM.load(file)
+        self.setup = prepare(problem_of(SMALL), config, seed)
+        self.model = world_model(self.setup, folder)
         self.env = self.setup.training_env(self.model)
         self.judged = self.setup.judge_env(TruthSource(self.setup.problem.truth))
         self.env.history = self.judged.history = "log"

@@ -32,19 +32,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from domains import SMALL, Experiment, problem_of, settings_of
+from domains import SMALL, Experiment, problem_of, settings_of, world_model
 from irl import Contestant, Part, sampling, shares, weights
 
 from minirec._io import UserError, torch_generator
 from minirec.evidence.metrics import episode_metrics, play
-from minirec.pipeline import Arm, fit_world, make_learner
+from minirec.pipeline import Arm, make_learner
 from minirec.problem import prepare
 from minirec.rl.a2c import a2c_loss
 from minirec.rl.rollout import Collector, Segment
 from minirec.rl.settings import LearnerConfig
 from minirec.world.batched import BatchedRecEnv
 from minirec.world.controls import Policy, UniformRandom
-from minirec.world.deepfm import DeepFM
 from minirec.world.sources import TruthSource
 
 try:
@@ -110,12 +109,8 @@ class World:
 
     def __init__(self, seed: int, tables: dict[str, Any], folder: Path) -> None:
         config = settings_of(SMALL, tables)
-        self.setup, file = prepare(problem_of(SMALL), config, seed), folder / f"world-{seed}.pt"
-        if not file.is_file():
-            part = folder / f"world-{seed}"
-            part.mkdir(parents=True, exist_ok=True)
-            fit_world(self.setup, part, file)
-        self.model = DeepFM.load(file)
+        self.setup = prepare(problem_of(SMALL), config, seed)
+        self.model = world_model(self.setup, folder)
         self.env = self.setup.training_env(self.model)
         self.vectors = torch.from_numpy(self.env.source.item_vectors())
         self.judged = self.setup.judge_env(TruthSource(self.setup.problem.truth))

@@ -16,7 +16,6 @@ The result is ``book/_results/policy-gradients.json``: returns in rating points,
 
 from __future__ import annotations
 
-import copy
 import sys
 from functools import lru_cache
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from domains import SMALL, Experiment, problem_of, settings_of
+from irl import sampling
 from torch import Tensor
 
 from minirec._io import UserError, progress, torch_generator
@@ -34,7 +34,6 @@ from minirec.rl.agent import PolicyAgent
 from minirec.rl.agents import A2C, Reinforce, train
 from minirec.rl.arms import ArmSpec
 from minirec.rl.dqn import DQN
-from minirec.rl.policy import RecPolicy
 from minirec.rl.rollout import Collector, Segment
 from minirec.world.batched import BatchedRecEnv
 from minirec.world.controls import (
@@ -87,18 +86,6 @@ ARMS = {
 COMMON: dict[str, Any] = {
     "dim": 16, "hidden": 32, "users": 16, "segment": 4, "explore_steps": 3_000,
 }  # fmt: skip
-
-
-def drawing(policy: RecPolicy, seed: int) -> PolicyAgent:
-    """Return an agent whose likeliest item is a draw from the policy (Gumbel noise)."""
-    noise, drawn = torch_generator(seed, "judged actions"), copy.copy(policy)
-
-    def act(*arguments: Any) -> Any:
-        logits, *rest = policy.act(*arguments)
-        return logits - torch.empty_like(logits).exponential_(generator=noise).log(), *rest
-
-    drawn.act = act
-    return PolicyAgent(drawn, "drawn")
 
 
 class World:
@@ -159,7 +146,7 @@ class World:
                 agent = PolicyAgent(learner.policy, name)
                 found["likeliest"].append(self.returns(agent))
                 if spec.learner is not DQN:
-                    found["drawn"].append(self.returns(drawing(learner.policy, seed)))
+                    found["drawn"].append(self.returns(sampling(learner.policy, seed)))
         played = play(agent, self.judge, self.judged)
         return found | {"distinct": played.distinct, "updates": learner.updates}
 

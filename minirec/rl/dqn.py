@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minirec._io import BoolArray
 from minirec.rl.agents import A2C
 from minirec.rl.memory import Ring
 from minirec.rl.policy import SHARPNESS
@@ -78,10 +77,8 @@ class DQN(A2C):
         """Return the mean Huber error of Q(s, a) against r + gamma (1 - terminated) Q(s', a*)."""
         q = self.values(self.policy, kept["known"]).gather(1, kept["acts"][:, None]).squeeze(1)
         with torch.no_grad():
-            bits: BoolArray = np.unpackbits(
-                kept["allowed"].cpu().numpy(), axis=1, count=self.policy.n_items
-            ).astype(bool)
-            allowed = torch.from_numpy(bits)
+            bits, n_items = kept["allowed"].cpu().numpy(), self.policy.n_items
+            allowed = torch.from_numpy(np.unpackbits(bits, axis=1, count=n_items)).bool()
             best = self.values(self.policy, kept["next_known"], allowed).argmax(1, keepdim=True)
             later = self.values(self.target, kept["next_known"]).gather(1, best).squeeze(1)
             goal = self.scale * kept["rewards"]

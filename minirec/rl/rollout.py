@@ -24,13 +24,13 @@ class Segment:
 
     obs: list[Obs]  # T observations before each action
     next_obs: list[Obs]  # T observations after it, before any restart
-    allowed: BoolArray  # (T, B, N), what might be shown next, before any restart
+    allowed: BoolArray  # (T, B, N), what might be shown next, before any restart; explorers only
     acts: Tensor
     rewards: Tensor  # model_reward in rating points
     log_probs: Tensor
     entropy: Tensor
     known: Tensor  # (T, B, f + 2), what the reward head saw
-    next_known: Tensor  # likewise, before any restart
+    next_known: Tensor  # likewise of what followed, before any restart; explorers only
     values: Tensor
     next_values: Tensor
     terminated: Tensor
@@ -54,6 +54,7 @@ class Collector:
         noise: torch.Generator,
     ) -> None:  # fmt: skip
         self.env, self.users, self.size, self.draw, self.noise = env, users, size, draw, noise
+        self.expected = size  # restarts in a segment, by the last one
         self.obs: Obs | None = None
         self.state: Tensor | None = None
 
@@ -117,7 +118,7 @@ class Collector:
         if len(cut):
             left[cut] = policy.value(state[cut]).detach()
         turn = {
-            "obs": obs, "next_obs": next_obs, "allowed": env.action_mask.copy(),
+            "obs": obs, "next_obs": next_obs, "allowed": env.action_mask[:, :0],
             "acts": acts, "rewards": reward, "known": known, "values": values, "left": left,
             "log_probs": log_policy.gather(1, acts[:, None]).squeeze(1),
             "entropy": -plogp.sum(1), "valid": alive,
@@ -125,7 +126,7 @@ class Collector:
             "truncated": torch.from_numpy(truncated).to(device),
         }  # fmt: skip
         if explore is not None:
-            turn["next_known"] = policy.read(state)[1]
+            turn |= {"next_known": policy.read(state)[1], "allowed": env.action_mask.copy()}
         return turn, next_obs, state
 
 
