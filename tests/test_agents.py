@@ -69,14 +69,14 @@ def chosen(learner):
 @pytest.mark.parametrize("kind", KINDS)
 def test_everybody_learns_the_identity(kind):
     learner = make(kind)
-    train(learner, 3_000, lambda n: None)
-    assert (chosen(learner) == np.arange(N)).sum() >= 5, chosen(learner)
+    train(learner, 6_000, lambda n: None)
+    assert (chosen(learner) == np.arange(N)).mean() >= 0.9, chosen(learner)
 
 
 def test_nobody_learns_it_from_a_constant_reward():
     learner = make("A2C, no foresight")
     learner.constant_reward = True
-    train(learner, 3_000, lambda n: None)
+    train(learner, 6_000, lambda n: None)
     assert (chosen(learner) == np.arange(N)).mean() <= 0.5
 
 
