@@ -20,6 +20,7 @@ from minirec.problem import Setup
 from minirec.rl import arms
 from minirec.rl.agent import PolicyAgent
 from minirec.rl.agents import A2C, train
+from minirec.rl.correction import corrected
 from minirec.rl.imitation import Demonstrations
 from minirec.rl.learner import ILRec
 from minirec.rl.policy import load_policy
@@ -149,8 +150,10 @@ def make_learner(arm: Arm) -> Any:
     """Return an untrained learner for one arm; equal arms of equal seeds start equal."""
     setup, spec = arm.setup, arms.ARMS.get(arm.name)
     spec = spec or arms.ArmSpec(A2C if arm.demos is None else ILRec)
-    config = spec.config(setup.config.learner)
-    env = setup.training_env(arm.model)
+    config, model = spec.config(setup.config.learner), arm.model
+    if config.correct and arm.demos is not None:
+        model, *_ = corrected(model, arm.demos, setup.split.train, setup.seed)
+    env = setup.training_env(model)
     counts = np.bincount(setup.split.train.items, minlength=setup.problem.catalogue.n_items)
     caution = CautiousSource(env.source, counts, config.caution)
     env.source = caution if config.caution else env.source
@@ -163,7 +166,7 @@ def make_learner(arm: Arm) -> Any:
         "generator": torch_generator(setup.seed, f"batches of {arm.name}"),
     }
     if config.prior:  # what an item is worth to anybody is the prior's business, not a feature
-        prior = arm.model.catalogue().baseline.detach().numpy() - caution.penalty
+        prior = model.catalogue().baseline.detach().numpy() - caution.penalty
         chance["prior"] = torch.from_numpy(prior).to(arm.device)
         features = features[:, :-1].contiguous()
     if issubclass(spec.learner, ILRec):

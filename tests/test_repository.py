@@ -145,7 +145,7 @@ def test_the_package_is_compact() -> None:
     sources = {name_of(path): path.read_text(encoding="utf-8") for path in MODULES}
     long = {name: n for name, text in sources.items() if (n := len(text.splitlines())) > 350}
     assert not long, "a module of more than 350 lines has two jobs"
-    assert sum(map(code_lines, sources.values())) <= 7080
+    assert sum(map(code_lines, sources.values())) <= 7170
 
 
 def test_code_lines_leave_out_what_is_not_code() -> None:

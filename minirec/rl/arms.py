@@ -43,9 +43,11 @@ PAPER: dict[str, Any] = PLAIN | {
 """IL-Rec as its paper has it: paid by -log D (of *policy*) alone, every demonstration weighed
 after every update, imitation throughout; the Steam settings of the released code."""
 
-MINIREC: dict[str, Any] = {"prior": True, "caution": 1.0, "rate": 3e-4, "even_start": True}
-"""Ours: the reward head starts from the world model's own regression and moves slowly, and items
-that few have rated pay less."""
+MINIREC: dict[str, Any] = {
+    "prior": True, "caution": 1.0, "rate": 3e-4, "even_start": True, "correct": True,
+}  # fmt: skip
+"""Ours: the demonstrations mend the world model, the reward head starts from its own regression and
+moves slowly, and items that few have rated pay less."""
 
 ARMS = {
     "REINFORCE": ArmSpec(Reinforce),

@@ -30,6 +30,7 @@ class LearnerConfig:
     foresight: bool = setting(True, "yes or no", "whether the actor starts from the reward head's predictions")  # noqa: E501 fmt: skip
     prior: bool = setting(False, "yes or no", "whether the reward head starts from what the world model makes of the items")  # noqa: E501 fmt: skip
     caution: float = setting(0.0, "rating points", "taken off an item without ratings; less by sqrt(1 + n) with n")  # noqa: E501 fmt: skip
+    correct: bool = setting(False, "yes or no", "whether the demonstrations mend the world model, as far as the log bears them out")  # noqa: E501 fmt: skip
     memory: int = setting(1_000_000, "steps", "how many steps the reward head remembers")
     memory_batch: int = setting(256, "steps", "remembered steps in one fit of the reward head")
     memory_steps: int = setting(8, "fits", "fits of the reward head after each update", least=0)

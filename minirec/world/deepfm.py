@@ -20,7 +20,7 @@ from minirec.data.smallworld import hashed_noise
 from minirec.world.deepfm_model import DeepFM
 from minirec.world.rows import HIGH, LOW, item_features, with_negatives
 
-__all__ = ["DeepFM", "DeepFMSource", "fit_deepfm"]
+__all__ = ["DeepFM", "DeepFMSource", "fit_deepfm", "held_out"]
 
 BATCH_ROWS = 1024
 CHUNK = 2**20  # numbers in the first layer at a time
@@ -86,6 +86,23 @@ def fit_deepfm(
             save(winner.state_dict())
             advance(1)
     return winner.result()
+
+
+def held_out(model: DeepFM, train: Interactions, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what a model makes of the rows that :func:`fit_deepfm` held out.
+
+    Args:
+        model: The fitted model.
+        train: The log that it was fitted to.
+        seed: The seed that it was fitted with.
+
+    Returns:
+        Who rated, as the model sees them, (M, d + 1); what, (M,); and rating less prediction, in
+        rating points, (M,).
+    """
+    data = _Rows(train, seed)
+    users, predicted = data.held_out(model)
+    return users, data.held_items, data.held_ratings - predicted
 
 
 PARTS, NUMBERS = ("model", "optimizer", "schedule"), ("epochs", "stale", "error", "best")
@@ -186,13 +203,17 @@ class _Rows:
             if len(rows):
                 yield rows, owner, len(users), keep.float()
 
-    @torch.inference_mode()
-    def held_out_error(self, model: DeepFM) -> float:
-        """Return the root mean squared error on the held-out rows, in rating points."""
+    @torch.no_grad()
+    def held_out(self, model: DeepFM) -> tuple[Tensor, Tensor]:
+        """Return the users of the M held-out rows, (M, d + 1), and their predictions, (M,)."""
         table = model.catalogue()
         users = model.encode(table, self.items, self.ratings, self.owner, len(self.counts))
-        predicted = model(table, users[self.held_owner], self.held_items).clamp(LOW, HIGH)
-        return float((predicted - self.held_ratings).square().mean().sqrt())
+        rated_by = users[self.held_owner]
+        return rated_by, model(table, rated_by, self.held_items).clamp(LOW, HIGH)
+
+    def held_out_error(self, model: DeepFM) -> float:
+        """Return the root mean squared error on the held-out rows, in rating points."""
+        return float((self.held_out(model)[1] - self.held_ratings).square().mean().sqrt())
 
 
 class DeepFMSource:

@@ -8,6 +8,7 @@ are trained through that estimate. Chapter: 03-world-model.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -164,6 +165,14 @@ class DeepFM(nn.Module):
         """Predict every item: users (B, d + 1) give ratings (B, N), not clipped."""
         first = (users @ self.user_layer)[:, None] + table.layer
         return table.baseline + users[:, :-1] @ table.vectors.T + self._network(first)
+
+    @torch.no_grad()
+    def moved(self, vectors: Tensor, baseline: Tensor) -> DeepFM:
+        """Return a copy whose items differ: by vectors (N, d - 1) and baselines (N,)."""
+        model = copy.deepcopy(self)
+        model.item_vectors.add_(vectors)
+        model.item_bias.add_(self.catalogue().baseline + baseline - model.catalogue().baseline)
+        return model
 
     def save(self, path: str | Path) -> None:
         """Write the weights as plain tensors, atomically."""
