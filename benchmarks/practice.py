@@ -3,8 +3,8 @@
     python benchmarks/practice.py          # needs no data
 
 ``minirec`` without demonstrations starts from its world model's regression, and then two parts of
-it learn from the simulator: the reward head and the actor. Here either, both or none learn, in world
-models fitted to the rows of 50, 200 and 1,600 users of the small world. The truth judges them
+it learn from the simulator: the reward head and the actor. Here either, both or none learn, in
+world models fitted to the rows of 50, 200 and 1,600 users of the small world. The truth judges them
 at the start and after 3,000, 10,000 and 30,000 environment steps, 5 seeds. The result is
 ``book/_results/practice.json``.
 """
