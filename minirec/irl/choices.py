@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from minirec._io import BoolArray, FloatArray, IntArray
+
+SHARPEST = 30.0  # nats a rating point; where choices are few, nothing else might bound it
 
 
 class Choices(NamedTuple):
     """M choices of a demonstrator among N items, and what the log makes of each."""
 
-    scores: Tensor  # (M, N), predicted rewards, rating points
-    tastes: Tensor  # (M, d), of the users, as far as they were known by then
-    acts: Tensor  # (M,), what was chosen
-    free: Tensor  # (M, N), what might have been
+    scores: FloatArray  # (M, N), predicted rewards, rating points
+    tastes: FloatArray  # (M, d), of the users, as far as they were known by then
+    acts: IntArray  # (M,), what was chosen
+    free: BoolArray  # (M, N), what might have been
 
 
 class Learned(NamedTuple):
     """What the choices tell beyond the scores, in rating points."""
 
-    vectors: Tensor  # (N, d), to be multiplied with a taste: whom an item suits
-    common: Tensor  # (N,), what everybody is shown it for
+    vectors: FloatArray  # (N, d), to be multiplied with a taste: whom an item suits
+    common: FloatArray  # (N,), what everybody is shown it for
     sharpness: float  # of the choices, nats a rating point
 
 
 def fit_choices(
-    choices: Choices, counts: Tensor, *, spread: float = 0.5, common: float = 1.0, steps: int = 60
+    choices: Choices, counts: IntArray, *, spread: float = 0.5, common: float = 1.0
 ) -> Learned:
     """Return the correction of the scores under which the choices are most probable.
 
@@ -40,7 +43,6 @@ def fit_choices(
         spread: Standard deviation of a vector's coordinates where there is no rating, in rating
             points; smaller by sqrt(1 + n) with n.
         common: Standard deviation of the common part, nats.
-        steps: Of L-BFGS, at most.
 
     Returns:
         The correction.
@@ -49,25 +51,35 @@ def fit_choices(
         Ziebart et al. (2008), maximum-entropy IRL, for a horizon of one: McFadden's (1974)
         multinomial logit. The priors are ours. Built in chapter 12.
     """
+    from scipy.optimize import minimize
+
     scores, tastes, acts, free = choices
-    n_items, dim = scores.shape[1], tastes.shape[1]
-    vectors = torch.zeros(n_items, dim, requires_grad=True)
-    shared = torch.zeros(n_items, requires_grad=True)
-    log_sharpness = torch.ones((), requires_grad=True)
+    (n_choices, n_items), dim = scores.shape, tastes.shape[1]
     precision = (1 + counts[:, None]) / spread**2
-    optimiser = torch.optim.LBFGS(
-        [vectors, shared, log_sharpness], max_iter=steps, line_search_fn="strong_wolfe"
-    )
+    chosen = np.arange(n_choices), acts
 
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        logits = log_sharpness.exp() * (scores + tastes @ vectors.T) + shared
-        log_probs = logits.masked_fill(~free, -torch.inf).log_softmax(1)
+    def parts(flat: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+        table = flat[:-1].reshape(n_items, dim + 1)
+        return table[:, :-1], table[:, -1], float(np.exp(flat[-1]))
+
+    def loss(flat: FloatArray) -> tuple[float, FloatArray]:
+        vectors, shared, sharpness = parts(flat)
+        points = scores + tastes @ vectors.T
+        logits = np.where(free, sharpness * points + shared, -np.inf)
+        logits -= logits.max(1, keepdims=True)
+        shares = np.exp(logits)
+        total = shares.sum(1, keepdims=True)
         priors = (precision * vectors**2).sum() / 2 + (shared**2).sum() / (2 * common**2)
-        total = priors - log_probs.gather(1, acts[:, None]).sum()
-        torch.autograd.backward(total)
-        return total
+        value = np.log(total).sum() - logits[chosen].sum() + priors
+        more = shares / total  # expected less observed
+        more[chosen] -= 1
+        slopes = np.column_stack(
+            [sharpness * more.T @ tastes + precision * vectors, more.sum(0) + shared / common**2]
+        )
+        return float(value), np.append(slopes, sharpness * (more * points).sum())
 
-    optimiser.step(loss)
-    sharpness = log_sharpness.detach().exp()
-    return Learned(vectors.detach(), shared.detach() / sharpness, float(sharpness))
+    start = np.append(np.zeros(n_items * (dim + 1)), 1.0)
+    bounds = [(None, None)] * (len(start) - 1) + [(-np.log(SHARPEST), np.log(SHARPEST))]
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
+    vectors, shared, sharpness = parts(found.x)
+    return Learned(vectors, shared / sharpness, sharpness)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from torch import Tensor
 
+from minirec._io import FloatArray, IntArray
 from minirec.data.interactions import Interactions
 from minirec.irl.choices import Choices, Learned, fit_choices
 from minirec.rl.imitation import Demonstrations
@@ -31,12 +32,12 @@ def choices_of(model: DeepFM, demos: Demonstrations) -> Choices:
         turns.append((model.all_items(table, users), users[:, :-2], act[here, 0], might))
         if demos.unseen is not None:
             free = free.scatter(1, act, False)
-    return Choices(*(torch.cat(parts) for parts in zip(*turns, strict=True)))
+    return Choices(*(torch.cat(parts).numpy() for parts in zip(*turns, strict=True)))
 
 
 def corrected(
     model: DeepFM, demos: Demonstrations, log: Interactions, seed: int
-) -> tuple[DeepFM, Learned, Tensor]:
+) -> tuple[DeepFM, Learned, FloatArray]:
     """Return a world model that also knows what the demonstrations tell.
 
     What the choices tell beyond the model may be knowledge or fashion: a demonstrator that shows
@@ -55,13 +56,14 @@ def corrected(
     Source:
         Ours. Built in chapter 12.
     """
-    counts = torch.bincount(torch.from_numpy(log.items), minlength=log.n_items).float()
+    counts = np.bincount(log.items, minlength=log.n_items)
     told = fit_choices(choices_of(model, demos), counts)
-    trust = trust_in(told, *held_out(model, log, seed))
-    return model.moved(trust[0] * told.vectors, trust[1] * told.common), told, trust
+    trust = trust_in(told, *(part.numpy() for part in held_out(model, log, seed)))
+    more = trust[0] * told.vectors, trust[1] * told.common
+    return model.moved(*(torch.from_numpy(part).float() for part in more)), told, trust
 
 
-def trust_in(told: Learned, users: Tensor, items: Tensor, errors: Tensor) -> Tensor:
+def trust_in(told: Learned, users: FloatArray, items: IntArray, errors: FloatArray) -> FloatArray:
     """Return how much of each part of ``told`` is borne out by ratings.
 
     The errors are regressed on what the two parts say of their rows, with a prior of unit variance
@@ -76,7 +78,6 @@ def trust_in(told: Learned, users: Tensor, items: Tensor, errors: Tensor) -> Ten
     Returns:
         Trust in vectors and common part, (2,), each in 0..1.
     """
-    said = torch.stack([(users[:, :-2] * told.vectors[items]).sum(1), told.common[items]], 1)
-    gram = said.T @ said + errors.var() * torch.eye(2)
-    trust: Tensor = torch.linalg.solve(gram, said.T @ errors)
-    return trust.clamp(0, 1)
+    said = np.stack([(users[:, :-2] * told.vectors[items]).sum(1), told.common[items]], 1)
+    gram = said.T @ said + errors.var() * np.eye(2)
+    return np.asarray(np.linalg.solve(gram, said.T @ errors).clip(0, 1))
