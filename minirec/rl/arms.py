@@ -44,10 +44,12 @@ PAPER: dict[str, Any] = PLAIN | {
 after every update, imitation throughout; the Steam settings of the released code."""
 
 MINIREC: dict[str, Any] = {
-    "prior": True, "caution": 1.0, "rate": 3e-4, "even_start": True, "correct": True,
+    "correct": True, "prior": True, "memory_steps": 0, "caution": 1.0, "rate": 3e-4,
+    "even_start": True,
 }  # fmt: skip
-"""Ours: the demonstrations mend the world model, the reward head starts from its own regression and
-moves slowly, and items that few have rated pay less."""
+"""Ours: the demonstrations mend the world model, the reward head is that model's own regression and
+learns no more (what a simulator could still teach it is the simulator's noise), and items that few
+have rated pay less."""
 
 ARMS = {
     "REINFORCE": ArmSpec(Reinforce),
