@@ -2,10 +2,10 @@
 
     python benchmarks/practice.py          # needs no data
 
-``minirec`` without demonstrations starts from its world model's regression. Two parts of it could go
-on learning from the simulator: the reward head and the actor. Here either, both or none do, in world
-models fitted to the rows of 50, 200 and 1,600 users of the small world. The truth judges them at the
-start and after 3,000, 10,000 and 30,000 environment steps, 5 seeds. The result is
+``minirec`` without demonstrations starts from its world model's regression. Two parts of it could
+learn on from the simulator: the reward head and the actor. Here either, both or none do, in world
+models fitted to the rows of 50, 200 and 1,600 users of the small world. The truth judges them at
+the start and after 3,000, 10,000 and 30,000 environment steps, 5 seeds. The result is
 ``book/_results/practice.json``.
 """
 
