@@ -116,6 +116,36 @@ def test_log_size(tmp_path):
     assert np.shape(book["oracle"]) == (5, 5)
 
 
+def test_thin_logs(tmp_path):
+    found, book = tiny("thin_logs", tmp_path)
+    assert found["after"].keys() == book["after"].keys() == book["dials"].keys()
+    for who, sizes in book["after"].items():
+        assert np.shape(sizes) == (len(book["users"]), len(book["seeds"])) == (6, 5)
+        for one, of_book in zip(found["after"][who][0], sizes[-1], strict=False):
+            assert one["arms"].keys() == of_book["arms"].keys()
+            assert all(0 <= trust <= 1 for trust in one["trust"])
+            assert one["arms"]["minirec"]["points"][-1]["steps"] >= found["judged_at"][-1]
+            shown = sum(one["arms"]["minirec"]["shown"])
+            assert shown == pytest.approx(20 * one["arms"]["minirec"]["points"][-1]["len"])
+
+
+def test_ceilings(tmp_path):
+    found, book = tiny("ceilings", tmp_path)
+    assert found["returns"].keys() == book["returns"].keys()
+    truth = book["returns"].pop("truth")
+    assert all(np.mean(values) < np.mean(truth) for values in book["returns"].values())
+    assert len(truth) == 10
+
+
+def test_practice(tmp_path):
+    found, book = tiny("practice", tmp_path)
+    assert found["found"][0][0].keys() == book["found"][0][0].keys()
+    assert np.shape(book["found"]) == (3, 5)
+    for seed in found["found"][0]:
+        none = [point["r_traj"] for point in seed["none"]]
+        assert len(set(none)) == 1  # nothing learns
+
+
 def test_ppo(tmp_path):
     python = ROOT / ".venv-peers/sb3/bin/python"
     if not python.is_file():

@@ -1,0 +1,147 @@
+"""What chapter 12 claims of its runs can fail: each claim is broken at least once."""
+
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOK = ROOT / "notebooks/12-il-rec.ipynb"
+CELLS = [c.source for c in nbformat.read(NOTEBOOK, as_version=4).cells if c.cell_type == "code"]
+
+
+def cell(text):
+    """Return the one cell that holds ``text``."""
+    (found,) = [source for source in CELLS if text in source]
+    return found
+
+
+GOOD = {
+    "the log alone": 172, "knows": 226, "knows, likes fame": 194,
+    ("knows, likes fame", "believed"): 139, "renamed": 172,
+    ("renamed", "believed"): 88,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "holds"),
+    [
+        ({}, True),
+        ({"knows": 177}, False),  # demonstrations add nothing
+        ({"knows, likes fame": 226}, False),  # fame does not matter
+        ({"knows, likes fame": 172}, False),
+        ({("knows, likes fame", "believed"): 194}, False),  # nor does it to believe it
+        ({"renamed": 226}, False),  # it is not the choices that help
+        ({("renamed", "believed"): 172}, False),  # there was nothing to notice
+    ],
+)
+def test_the_claim_about_a_thin_log(changed, holds):
+    claim, known = cell("base = earned"), {"earned": GOOD | changed}
+    if holds:
+        exec(claim, known)
+    else:
+        with pytest.raises(AssertionError):
+            exec(claim, known)
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """Return what the chapter's cells about stored runs know."""
+    monkeypatch.chdir(NOTEBOOK.parent)
+    known = {"np": np, "Path": Path}
+    exec(cell("ceilings = ").split("BARS = {")[0], known)
+    exec(cell('"thin-logs.json"').split("axes = axes_of")[0], known)
+    return known
+
+
+STORED = "def gain(", "knowing_one, shuffled = ", "steps_shown = ", "apart = "
+"""The cells about logs of several sizes, in their order."""
+
+
+def test_the_stored_claims_hold(names):
+    for text in STORED:
+        exec(cell(text), names)
+
+
+def minirec(one):
+    """Return the arm that learns from one demonstrator, by size and seed."""
+    return [[seed["arms"]["minirec"]["points"] for seed in size] for size in one]
+
+
+def replaced(thin, who, points):
+    """Put other points in the place of an arm's; None stands for the learner without any."""
+    for k, size in enumerate(thin["after"][who]):
+        for s, seed in enumerate(size):
+            alone = thin["without"][k][s]["arms"]["minirec without demonstrations"]["points"]
+            seed["arms"]["minirec"]["points"] = points[k][s] if points else alone
+
+
+def nothing_gained(thin):
+    replaced(thin, "knows", None)
+
+
+def fame_is_no_loss(thin):
+    best, fame = minirec(thin["after"]["knows"]), minirec(thin["after"]["like GPT-3.5"])
+    replaced(thin, "knows, but shows the famous", best)
+    replaced(thin, "knows", fame)
+
+
+def harm_is_done(thin):
+    for size in thin["after"]["like GPT-3.5"]:
+        for seed in size:
+            for point in seed["arms"]["minirec"]["points"]:
+                point["r_traj"] -= 20
+
+
+def shuffling_leaves_all(thin):
+    for size in thin["after"]["knows"]:
+        for seed in size:
+            seed["arms"]["minirec, shuffled demonstrations"] = seed["arms"]["minirec"]
+
+
+@pytest.mark.parametrize(
+    "broken", [nothing_gained, fame_is_no_loss, harm_is_done, shuffling_leaves_all]
+)
+def test_a_stored_claim_fails_in_another_world(names, broken):
+    broken(names["thin"])
+    exec(cell("def gain("), names)
+    with pytest.raises(AssertionError):
+        exec(cell("knowing_one, shuffled = "), names)
+
+
+def test_the_claim_about_imitation_fails_if_imitation_helps(names):
+    for size in names["thin"]["after"]["knows"]:
+        for seed in size:
+            for point in seed["arms"]["minirec without demonstrations"]["points"]:
+                point["r_traj"] -= 10
+    for text in STORED[:-1]:
+        exec(cell(text), names)
+    with pytest.raises(AssertionError):
+        exec(cell("apart = "), names)
+
+
+def test_the_claim_about_practice(names):
+    exec(cell("practice = "), names)
+    exec(cell("practice never helps"), names)
+    name = next(iter(names["lost"]))
+    for better in (1600, "none"), name:
+        span = names["lost"][better]
+        names["lost"][better] = span._replace(estimate=5.0, low=4.0, high=6.0)
+        with pytest.raises(AssertionError):
+            exec(cell("practice never helps"), names)
+        names["lost"][better] = span
+
+
+def test_the_claim_about_classes_of_titles():
+    log = np.array([0.27, 0.32, 0.35, 0.42])
+    for gained, renamed, holds in (
+        (0.07, 0.0, True), (0.0, 0.0, False), (np.array([0.2, 0.05, 0.05, 0.05]), 0.0, False),
+        (0.07, 0.07, False),
+    ):  # fmt: skip
+        known = {"found": {"the log alone": log, "knows": log + gained, "renamed": log + renamed}}
+        if holds:
+            exec(cell("better = found"), known)
+        else:
+            with pytest.raises(AssertionError):
+                exec(cell("better = found"), known)
