@@ -73,9 +73,8 @@ def fit_choices(
         value = np.log(total).sum() - logits[chosen].sum() + priors
         more = shares / total  # expected less observed
         more[chosen] -= 1
-        slopes = np.column_stack(
-            [sharpness * more.T @ tastes + precision * vectors, more.sum(0) + shared / common**2]
-        )
+        by_taste = sharpness * more.T @ tastes + precision * vectors
+        slopes = np.column_stack([by_taste, more.sum(0) + shared / common**2])
         return float(value), np.append(slopes, sharpness * (more * points).sum())
 
     start = np.append(np.zeros(n_items * (dim + 1)), 1.0)

@@ -56,8 +56,7 @@ def corrected(
     Source:
         Ours. Built in chapter 12.
     """
-    counts = np.bincount(log.items, minlength=log.n_items)
-    told = fit_choices(choices_of(model, demos), counts)
+    told = fit_choices(choices_of(model, demos), np.bincount(log.items, minlength=log.n_items))
     trust = trust_in(told, *(part.numpy() for part in held_out(model, log, seed)))
     more = trust[0] * told.vectors, trust[1] * told.common
     return model.moved(*(torch.from_numpy(part).float() for part in more)), told, trust
