@@ -18,10 +18,9 @@ import torch
 from domains import Experiment
 from thin_logs import JUDGED_AT, TINY_AT, Study
 
-from minirec import UserError, pipeline
+from minirec import UserError
 from minirec.rl import arms
-from minirec.rl.agent import PolicyAgent
-from minirec.rl.agents import A2C, train
+from minirec.rl.agents import A2C
 
 USERS = (50, 200, 1600)
 STILL = {
@@ -36,13 +35,7 @@ def study(n_users: int, seed: int, experiment: Experiment) -> dict[str, Any]:
     of_log, found = Study(n_users, seed, experiment), dict[str, Any]()
     for name, settings in STILL.items():
         arms.ARMS[name] = arms.ArmSpec(A2C, arms.MINIREC | settings)
-        arm = pipeline.Arm(name, of_log.setup, of_log.model, None, of_log.judge, "cpu")
-        learner = pipeline.make_learner(arm)
-        agent, points = PolicyAgent(learner.policy, name), []
-        for goal in (0, *of_log.goals):
-            train(learner, goal, lambda n: None)
-            points.append(of_log.judge.score(agent, gap=True) | {"steps": learner.steps})
-        found[name] = points
+        found[name] = of_log.trained(name, of_log.model, None, (0, *of_log.goals))[1]
     return found
 
 

@@ -25,7 +25,7 @@ from log_size import shortened
 
 from minirec import UserError, pipeline
 from minirec._io import IntArray
-from minirec.evidence.evaluate import Judge
+from minirec.evidence.evaluate import Judge, Row
 from minirec.evidence.metrics import play
 from minirec.problem import Setup, prepare
 from minirec.rl.agent import PolicyAgent
@@ -87,8 +87,10 @@ class Study:
             pipeline.demonstrate(setup, self.model, kept, target)
         return load_trajectories(target)
 
-    def learned(self, name: str, model: DeepFM, demos: Demonstrations | None) -> dict[str, Any]:
-        """Train an arm and judge it on its way."""
+    def trained(
+        self, name: str, model: DeepFM, demos: Demonstrations | None, goals: tuple[int, ...]
+    ) -> tuple[PolicyAgent, list[Row]]:
+        """Train an arm and judge it at each of ``goals``."""
         arm = pipeline.Arm(name, self.setup, model, demos, self.judge, "cpu")
         learner = pipeline.make_learner(arm)
         agent, points = PolicyAgent(learner.policy, name), []
@@ -96,9 +98,14 @@ class Study:
             learner.clone(learner.config.clone_epochs)
             for _ in range(learner.config.rounds):
                 learner.adversarial()
-        for goal in self.goals:
+        for goal in goals:
             train(learner, goal, lambda n: None)
             points.append(self.judge.score(agent, gap=True) | {"steps": learner.steps})
+        return agent, points
+
+    def learned(self, name: str, model: DeepFM, demos: Demonstrations | None) -> dict[str, Any]:
+        """Train an arm and tell which classes of items it recommends in the end."""
+        agent, points = self.trained(name, model, demos, self.goals)
         played = play(agent, self.judge.env, self.judge.users)
         there = played.acts >= 0
         rarity = self.rarity(played.acts[there])
