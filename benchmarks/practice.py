@@ -4,9 +4,11 @@
 
 ``minirec`` without demonstrations starts from its world model's regression. Two parts of it could
 learn on from the simulator: the reward head and the actor. Here either, both or none do, in world
-models fitted to the rows of 50, 200 and 1,600 users of the small world. The truth judges them at
-the start and after 3,000, 10,000 and 30,000 environment steps, 5 seeds. The result is
-``book/_results/practice.json``.
+models fitted to the rows of 50, 200 and 1,600 users of the small world. A simulator pays each pair
+of user and item its prediction and an error that is always the same. So both parts learn in a
+second simulator, too, which draws errors of that size anew at every step: there is nothing in them
+to fit. The truth judges all at the start and after 3,000, 10,000 and 30,000 environment steps, 5
+seeds. The result is ``book/_results/practice.json``.
 """
 
 from __future__ import annotations
@@ -19,8 +21,12 @@ from domains import Experiment
 from thin_logs import JUDGED_AT, TINY_AT, Study
 
 from minirec import UserError
+from minirec._io import FloatArray, IntArray
+from minirec.problem import Setup
 from minirec.rl import arms
 from minirec.rl.agents import A2C
+from minirec.world.batched import BatchedRecEnv
+from minirec.world.deepfm import DeepFM, DeepFMSource
 
 USERS = (50, 200, 1600)
 STILL = {
@@ -28,6 +34,27 @@ STILL = {
     "the actor alone": {"memory_steps": 0}, "none": {"memory_steps": 0, "actor_rate": 0.0},
 }  # fmt: skip
 """Name -> settings that differ from minirec's."""
+ANEW = "both learn, errors anew"
+
+
+class AnewSource(DeepFMSource):
+    """A world model whose error is another at every step, and as large."""
+
+    def rewards(self, users: IntArray, items: IntArray) -> FloatArray:
+        """Return what pairs are paid, users (B,) and items (B,): float32 (B,) in 1..5."""
+        assert self.noise_seed is not None
+        self.noise_seed += 1
+        return super().rewards(users, items)
+
+
+class Anew(Setup):
+    """A setup whose training environment draws its errors anew."""
+
+    def training_env(self, model: DeepFM) -> BatchedRecEnv:
+        """Return the environment with the rules of the other one."""
+        env = super().training_env(model)
+        env.source = AnewSource(model, self.split.train, noise_seed=self.seed)
+        return env
 
 
 def study(n_users: int, seed: int, experiment: Experiment) -> dict[str, Any]:
@@ -36,6 +63,9 @@ def study(n_users: int, seed: int, experiment: Experiment) -> dict[str, Any]:
     for name, settings in STILL.items():
         arms.ARMS[name] = arms.ArmSpec(A2C, arms.MINIREC | settings)
         found[name] = of_log.trained(name, of_log.model, None, (0, *of_log.goals))[1]
+    of_log.setup = Anew(**vars(of_log.setup))
+    arms.ARMS[ANEW] = arms.ARMS["both learn"]
+    found[ANEW] = of_log.trained(ANEW, of_log.model, None, (0, *of_log.goals))[1]
     return found
 
 

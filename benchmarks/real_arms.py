@@ -8,8 +8,9 @@ seeds, 200,000 environment steps; the released code three seeds and 20,000 episo
 fitted on the other half pays the scores. The demonstrations are those that BiLLP recorded, cut to
 the titles that the catalogue has: their users are known by the titles they had liked, and the world
 model pays them. The released code needs users of the log, so it learns from the simulated
-demonstrator. Two processes work side by side, and the same command goes on after a stop. The
-result is ``book/_results/real-arms.json``; published numbers stand in it in a block of their own.
+demonstrator. Two processes work side by side, and the same command goes on after a stop. Seconds
+are the processor's, of one thread, with all that is judged on the way. The result is
+``book/_results/real-arms.json``; published numbers stand in it in a block of their own.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import json
 import multiprocessing
 import re
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,7 @@ NAMES = (
     "untrained", CLONED, "A2C without demonstrations", "constant reward", "paper", "minirec",
     "minirec, shuffled demonstrations", "minirec without demonstrations", "official",
 )  # fmt: skip
+PREPARED = "world model, judge and demonstrations"
 GOALS, TINY_GOALS = [10_000, 50_000, 200_000], [400]
 EPISODES, TINY_EPISODES, OFFICIAL_SEEDS = 20_000, 20, 3
 LIKED = 5.0  # the rating of a title in a recorded history: all are positives
@@ -177,10 +181,16 @@ class Work:
         config = settings_of(domain, tables)
         folder = self.file(*job, "any").parent
         study = RealStudy(problem_of(domain), config, seed, folder, DOMAINS[domain])
-        study.begin()
-        for name in names(rules, seed):
-            if not (file := self.file(*job, name)).is_file():
-                write_json(file, self.part(study, name))
+        parts = {PREPARED: study.begin} | {
+            name: partial(self.part, study, name) for name in names(rules, seed)
+        }
+        for name, part in parts.items():
+            file = self.file(*job, name)
+            if name == PREPARED or not file.is_file():
+                started = time.process_time()
+                found = part()
+                if not file.is_file():
+                    write_json(file, {"found": found, "seconds": time.process_time() - started})
 
     def part(self, study: RealStudy, name: str) -> Any:
         """Return what one method earns."""
@@ -209,13 +219,17 @@ def main() -> int:
     worlds = []
     for domain in experiment.domains:
         for rules in RULES:
-            found: dict[str, list[Any]] = {name: [] for name in NAMES}
+            parts: dict[str, list[Any]] = {}
             for seed in experiment.seeds:
-                for name in names(rules, seed):
-                    found[name].append(read_json(work.file(domain, rules, seed, name)))
-            found = {name: parts for name, parts in found.items() if parts}
+                for name in (PREPARED, *names(rules, seed)):
+                    part = read_json(work.file(domain, rules, seed, name))
+                    parts.setdefault(name, []).append(part)
+            found = {name: [one["found"] for one in seeds] for name, seeds in parts.items()}
+            seconds = {name: [one["seconds"] for one in seeds] for name, seeds in parts.items()}
+            del found[PREPARED]
             worlds.append({"domain": domain, "rules": rules, "untrained": found.pop("untrained"),
-                           "arms": found, "published": PUBLISHED[DOMAINS[domain]]})  # fmt: skip
+                           "arms": found, "seconds": seconds,
+                           "published": PUBLISHED[DOMAINS[domain]]})  # fmt: skip
     config = experiment.tables
     experiment.write({"settings": config, "goals": GOALS, "worlds": worlds})
     return 0

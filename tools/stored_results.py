@@ -142,6 +142,61 @@ def speeds() -> str:
     return markdown(headings, rows, words=4) + "\n" + "".join(f"- {note}\n" for note in notes)
 
 
+def training_speed() -> str:
+    """Return one row for each learner; a column for each number of users who play at once."""
+    results = stored("policy")
+    sizes = sorted({row["users"] for row in results["timings"]})
+    found: dict[tuple[str, str], dict[int, str]] = {}
+    for row in results["timings"]:
+        text = f"{row['rate'] / 1e3:,.1f} ({median(row['times_as_long']):.2g})"
+        found.setdefault((row["what"], row["who"]), {})[row["users"]] = text
+    headings = "learner", "whose", *(f"{size} users" for size in sizes)
+    rows = [(*key, *(cells[size] for size in sizes)) for key, cells in found.items()]
+    peer, versions = results["peer"], results["versions"]
+    note = (
+        "Thousands of steps a second of processor time, one thread, median of 5 repeats; in "
+        "brackets how many times as long they take as ours of the same kind (for the environment "
+        f"alone: as `BatchedRecEnv`). Stable-Baselines3 {peer['stable_baselines3']}, torch "
+        f"{versions['torch']}."
+    )
+    return markdown(headings, rows, words=2) + f"\n- {note}\n"
+
+
+def halves() -> str:
+    """Return one row for each learner: what it takes to earn half of the feasible oracle."""
+    results = stored("half")
+    rows = []
+    for name in dict.fromkeys(row["name"] for row in results["rows"]):
+        seeds = [row for row in results["rows"] if row["name"] == name]
+        seconds = cell(t_interval(row["seconds"] for row in seeds), ".1f")
+        steps = f"{np.mean([row['steps'] for row in seeds]):,.0f}"
+        steps = steps if all(row["reached"] for row in seeds) else f"not in {steps}"
+        best = cell(t_interval(100 * row["best"] for row in seeds), ".0f")
+        rows.append((name, steps, seconds, best, f"{max(row['peak'] for row in seeds):,.0f}"))
+    headings = "learner", "steps", "seconds", "best share [%]", "peak memory [MB]"
+    world = t_interval(one["seconds"] for one in results["worlds"])
+    note = f"Before that, for all of them: a world model, {cell(world, '.0f')} seconds."
+    return markdown(headings, rows) + f"\n- {note}\n"
+
+
+def serving() -> str:
+    """Return one row for each catalogue and way to serve."""
+    rows = []
+    for row in stored("serving")["rows"]:
+        size = sum(row["bytes"].values()) / 1e6
+        for way in ("numpy", "torch"):
+            call, batch = row["call"][way], row["batch"][way]
+            rows.append((
+                f"{row['items']:,}", way, f"{call['median']:.2f}", f"{call['p99']:.2f}",
+                f"{batch['rate']:,.0f}", f"{size:.2f}" if way == "numpy" else "-",
+            ))  # fmt: skip
+    headings = (
+        "items", "forward pass", "one call, median [ms]", "99th percentile [ms]",
+        "users a second, 256 at once", "files [MB]",
+    )  # fmt: skip
+    return markdown(headings, rows, words=2)
+
+
 def world_models() -> str:
     """Return one row for each model: its error on every domain; then calibration, then Coat."""
     results = stored("world-models")
@@ -407,7 +462,8 @@ OWN = {
     "world-models": world_models, "controls": controls, "all-controls": all_controls,
     "log-size": log_sizes, "ppo": ppo, "grounding": grounding,
     "recorded-repeats": recorded_repeats, "demonstrators": demonstrators, "ladder": ladder,
-    "call-budget": call_budget, "kill-and-resume": kills,
+    "call-budget": call_budget, "kill-and-resume": kills, "training-speed": training_speed,
+    "half-of-oracle": halves, "serving": serving,
 }  # fmt: skip
 
 
