@@ -145,3 +145,41 @@ def test_the_claim_about_classes_of_titles():
         else:
             with pytest.raises(AssertionError):
                 exec(cell("better = found"), known)
+
+
+@pytest.fixture
+def arms(names):
+    """Return what the cells about all arms know, before they look."""
+    from minirec.evidence.statistics import iqm_interval, paired_interval
+
+    names |= {"iqm_interval": iqm_interval, "paired_interval": paired_interval}
+    exec(cell('"arms.json"').split("bound = ")[0], names)
+    return names
+
+
+def claimed(arms):
+    """Look at the arms."""
+    exec('bound = untrained("informed bound")', arms)
+    for text in ("oracle, ended = ", "PAIRS = {", "nothing = ahead"):
+        exec(cell(text), arms)
+
+
+def test_the_claims_about_the_arms_hold(arms):
+    claimed(arms)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("minirec", "A2C without demonstrations"),  # the same with and without its regression
+        ("minirec without demonstrations", "A2C without demonstrations"),  # demonstrations help
+        ("paper", "IL-Rec"),  # the head does not matter
+        ("IL-Rec", "paper"),
+        ("A2C without demonstrations", "DQN"),  # long practice does no harm
+        ("DQN", "A2C without demonstrations"),  # ... or harms everybody
+    ],
+)
+def test_a_claim_about_the_arms_fails_in_another_world(arms, name, other):
+    arms["arms"]["arms"][name] = arms["arms"]["arms"][other]
+    with pytest.raises(AssertionError):
+        claimed(arms)
