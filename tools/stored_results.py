@@ -25,7 +25,8 @@ from minirec.evidence.tables import OURS, PLAIN, per_seed, results_table
 ROOT = Path(__file__).parents[1]
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / f"book/{page}.md" for page in ("results", "worlds", "demonstrators", "live-model")),
+    *(ROOT / f"book/{page}.md"
+      for page in ("results", "worlds", "demonstrators", "live-model", "costs")),
 )
 BLOCK = re.compile(r"<!-- table ([\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 EXPERIMENTS = {
@@ -172,10 +173,13 @@ def halves() -> str:
         steps = f"{np.mean([row['steps'] for row in seeds]):,.0f}"
         steps = steps if all(row["reached"] for row in seeds) else f"not in {steps}"
         best = cell(t_interval(100 * row["best"] for row in seeds), ".0f")
+        name = f"Stable-Baselines3's {name}" if name in ("A2C", "PPO") else name
         rows.append((name, steps, seconds, best, f"{max(row['peak'] for row in seeds):,.0f}"))
     headings = "learner", "steps", "seconds", "best share [%]", "peak memory [MB]"
     world = t_interval(one["seconds"] for one in results["worlds"])
-    note = f"Before that, for all of them: a world model, {cell(world, '.0f')} seconds."
+    before = np.mean([row["before"] for row in results["rows"]])
+    note = f"Before that, for all of them: a world model, {cell(world, '.0f')} seconds, and "
+    note += f"{before:,.0f} MB, most of it torch and NumPy."
     return markdown(headings, rows) + f"\n- {note}\n"
 
 

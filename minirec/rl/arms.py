@@ -48,7 +48,7 @@ MINIREC: dict[str, Any] = {
     "even_start": True,
 }  # fmt: skip
 """Ours: the demonstrations mend the world model, the reward head is that model's own regression and
-learns no more (what a simulator could still teach it is the simulator's noise), and items that few
+learns no more (a simulator paid by that model teaches it nothing that holds), and items that few
 have rated pay less."""
 
 ARMS = {
