@@ -49,7 +49,7 @@ def test_the_claim_about_a_thin_log(changed, holds):
 def names(monkeypatch):
     """Return what the chapter's cells about stored runs know."""
     monkeypatch.chdir(NOTEBOOK.parent)
-    known = {"np": np, "Path": Path}
+    known = {"np": np, "Path": Path, "Markdown": str}
     exec(cell("ceilings = ").split("BARS = {")[0], known)
     exec(cell('"thin-logs.json"').split("axes = axes_of")[0], known)
     return known
@@ -183,3 +183,46 @@ def test_a_claim_about_the_arms_fails_in_another_world(arms, name, other):
     arms["arms"]["arms"][name] = arms["arms"]["arms"][other]
     with pytest.raises(AssertionError):
         claimed(arms)
+
+
+@pytest.fixture
+def released(names):
+    """Return what the cells about the released code know, before they look."""
+    from minirec.evidence.statistics import t_interval
+
+    text = cell('"official.json"')
+    names["t_interval"] = t_interval
+    exec(text.split("figure, (left")[0], names)
+    exec("BOUNDS = {" + text.split("BOUNDS = {")[1].split("for arm, (label")[0], names)
+    return names
+
+
+def shown_too_long(official):
+    for run in official["arms"]["steam"]["per_seed"]:
+        run["curve"][3]["demo_share"] += 0.1
+
+
+def sharp_at_one(official):
+    official["arms"]["steam, bound 1"] = official["arms"]["steam"]
+
+
+def busy_discriminator(official):
+    official["arms"]["steam"]["per_seed"][0]["disc_steps"] = 400
+
+
+def users_had_their_turn(official):
+    official["untouched"][0]["test users as initialised"] = 0.1
+
+
+@pytest.mark.parametrize(
+    "broken", [None, shown_too_long, sharp_at_one, busy_discriminator, users_had_their_turn]
+)
+def test_the_claims_about_the_released_code(released, broken):
+    if broken:
+        broken(released["official"])
+    exec(cell("WATCHED = {"), released)
+    if broken:
+        with pytest.raises(AssertionError):
+            exec(cell("they fade as foreseen"), released)
+    else:
+        exec(cell("they fade as foreseen"), released)
