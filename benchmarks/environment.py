@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 import torch
-from main_results import ROOT, commit
+from main_results import ROOT, commit, peak
 
 from minirec._io import IntArray, append_jsonl, generator, read_jsonl, torch_generator, write_json
 from minirec.data.interactions import Interactions
@@ -298,17 +298,12 @@ def measure(world: World, name: str, users: int, settings: Settings) -> list[dic
 
 def memory(users: int, steps: int) -> dict[str, float]:
     """Return what a world of ``users`` takes at most, in GB, if nothing holds all its rewards."""
-    import resource  # not on Windows
-
-    def peak() -> float:
-        unit = 1 if sys.platform == "darwin" else 1024  # bytes
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-
-    libraries, log = peak(), made_up_log(users, STEAM[1])
+    libraries, log = peak() / 1e3, made_up_log(users, STEAM[1])
     source, histories = untrained(log), Histories.from_log(log)
     timing = batched(draw(histories, source, "no_repeat", max(FULL.users), steps))
     rate = timing.steps / timing.seconds
-    return {"users": users, "items": STEAM[1], "peak": peak(), "libraries": libraries, "rate": rate}
+    size = {"users": users, "items": STEAM[1]}
+    return size | {"peak": peak() / 1e3, "libraries": libraries, "rate": rate}
 
 
 def main() -> int:

@@ -13,21 +13,19 @@ its own, libraries and world included. The result is ``book/_results/half.json``
 
 from __future__ import annotations
 
-import copy
 import multiprocessing
-import resource
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import torch
 from arms import Study
 from domains import SMALL, Experiment, problem_of, settings_of
+from main_results import peak
 
 from minirec._io import UserError
 from minirec.rl.agent import PolicyAgent
@@ -39,11 +37,11 @@ USERS, RATE = 16, 3e-3  # of the library's, as in policy.py
 EVERY, LIMIT, TINY_LIMIT = 1_000, 100_000, 1_000
 HALF = 0.5
 Stages = list[Callable[[], int]]
-"""What is done between two judgements; each returns how many environment steps it has been."""
+"""What is done before each judgement; each returns how many environment steps it has been."""
 
 
 def ours(study: Study, name: str, limit: int) -> tuple[Any, Stages]:
-    """Return one of our agents, and what it does between two judgements."""
+    """Return one of our agents, and what it does before each judgement."""
     learner, agent = study.learner(name)
 
     def prepare() -> int:
@@ -61,23 +59,11 @@ def ours(study: Study, name: str, limit: int) -> tuple[Any, Stages]:
     return agent(), [prepare, *(partial(go_on, goal) for goal in goals)]
 
 
-def theirs(study: Study, name: str, limit: int) -> tuple[Any, Stages]:
-    """Return one of the library's agents, and what it does between two judgements."""
-    from policy import EPOCHS, LENGTHS  # late: ours do without the library
-    from policy_peer import Stateless, agent
-    from sb3_env import vectorised
-    from stable_baselines3 import A2C, PPO
+def theirs(world: Any, name: str, limit: int) -> tuple[Any, Stages]:
+    """Return one of the library's agents (``world``: of ``policy.py``), likewise."""
+    from policy_peer import Stateless  # late: ours do without the library
 
-    setup, env = study.setup, copy.copy(study.env)
-    venv = vectorised(env, setup.split.train_users, USERS, False)
-    vectors = torch.from_numpy(env.source.item_vectors())
-    more = {"n_epochs": EPOCHS, "batch_size": LENGTHS[name] * USERS} if name == "PPO" else {}
-    config = setup.config.learner
-    learner = agent(
-        {"A2C": A2C, "PPO": PPO}[name], venv, vectors, env.K, rate=RATE,
-        discount=config.discount, trace=config.trace, entropy=config.entropy, seed=setup.seed,
-        n_steps=LENGTHS[name], **more,
-    )  # fmt: skip
+    learner = world.library(name, USERS, RATE, batched=False)
 
     def go_on() -> int:
         learner.learn(EVERY, reset_num_timesteps=False)
@@ -110,12 +96,14 @@ class Race:
         study.begin()
         if not self.name:
             return {"seconds": time.process_time() - started}
-        make = ours if self.name in OURS else theirs
-        if make is theirs:
-            import_module("policy")  # now, not while the clock runs
+        make, where = ours, study
+        if self.name in THEIRS:
+            from policy import World  # now, not while the clock runs
+
+            make, where = theirs, World(self.seed, experiment.tables, experiment.folder)
         before, limit = peak(), TINY_LIMIT if experiment.tiny else LIMIT
         started = time.process_time()
-        agent, stages = make(study, self.name, limit)
+        agent, stages = make(where, self.name, limit)
         seconds, shares = time.process_time() - started, []
         for stage in stages:
             started = time.process_time()
@@ -127,12 +115,6 @@ class Race:
         return {"name": self.name, "seed": self.seed, "reached": shares[-1] >= HALF,
                 "steps": steps, "seconds": seconds, "share": shares[-1], "best": max(shares),
                 "before": before, "peak": peak()}  # fmt: skip
-
-
-def peak() -> float:
-    """Return the most memory that this process has taken, in MB."""
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def main() -> int:

@@ -25,7 +25,6 @@ import importlib.metadata
 import importlib.util
 import io
 import json
-import resource  # not on Windows
 import subprocess
 import sys
 import time
@@ -40,6 +39,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from domains import SMALL, Experiment, problem_of, settings_of, world_model
+from main_results import peak
 from reward_recovery import CONSTANT, PURE, TEMPERATURE, TRUTH, boltzmann, shown_by
 
 from minirec._io import UserError, torch_generator
@@ -296,11 +296,6 @@ def shares(contestant: Contestant, rounds: int) -> dict[str, float]:
 
 def memory(who: str, folder: str, rounds: str) -> None:
     """Print this process's peak in MB before and after some rounds; of nobody, fit the world."""
-
-    def peak() -> float:
-        unit = 1 if sys.platform == "darwin" else 1024  # bytes
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
     world = World(0, TINY if rounds == "1" else {}, Path(folder))
     if who in (OURS, THEIRS):
         how = {} if who == OURS else {"batched": False}

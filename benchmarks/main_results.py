@@ -61,6 +61,14 @@ def commit() -> str:
     return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
 
 
+def peak() -> float:
+    """Return the most memory that this process has taken, in MB."""
+    import resource  # late: Windows has none
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
 def main() -> int:
     """Run one experiment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
