@@ -76,9 +76,7 @@ class Study:
         self.shown, payer = load_trajectories(self.demos), pipeline.fit_payer(self.setup)
         most = self.setup.config.evaluation.users
         self.judge: Judge = pipeline.judge_of(self.setup, self.model, payer, most)
-        dealt = pipeline.deal(self.setup, self.shown, "cpu")
-        self.dealt = {"demonstrations": dealt["IL-Rec"],
-                      "shuffled": dealt["shuffled demonstrations"]}  # fmt: skip
+        self.dealt = pipeline.deal(self.setup, self.shown, "cpu")
 
     def certain(self, agent: Any) -> float:
         """Return what ``agent`` earns where the world model pays its bare prediction."""

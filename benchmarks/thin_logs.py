@@ -135,13 +135,11 @@ class Study:
         acts = np.concatenate([episode.acts for episode in episodes])
         users = np.repeat([e.user for e in episodes], [len(e) for e in episodes])
         dealt = pipeline.deal(self.setup, episodes, "cpu")
-        demos, log, seed = dealt["IL-Rec"], self.setup.split.train, self.setup.seed
+        demos, log, seed = dealt["demonstrations"], self.setup.split.train, self.setup.seed
         model, told, trust = corrected(self.model, demos, log, seed)
         names = {"minirec": (self.model, demos)}
         if who == KNOWS:
-            names["minirec, shuffled demonstrations"] = (
-                self.model, dealt["shuffled demonstrations"],
-            )  # fmt: skip
+            names["minirec, shuffled demonstrations"] = self.model, dealt["shuffled"]
             names["minirec without demonstrations"] = model, None
         return {
             "steps": len(acts), "distinct": len(np.unique(acts)),

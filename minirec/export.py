@@ -127,12 +127,10 @@ def load_run(run: str | Path | None = None) -> tuple[RecPolicy, tuple[str, ...]]
         UserError: If the folder holds no finished policy, it is damaged, or torch is missing.
     """
     run = BUNDLED if run is None else Path(run)
-    found = sorted(run.glob("seed-*/serve-il-rec.pt"))
+    found = sorted(run.glob("seed-*/serve-minirec.pt"))
     if not found:
-        raise UserError(
-            f"{run} holds no trained policy; train one with `minirec run --out {run}`, "
-            "or leave --run away to use the one that comes with the package"
-        )
+        fix = f"train one with `minirec run --out {run}`, or leave out --run to use the bundled one"
+        raise UserError(f"{run} holds no trained policy; {fix}")
     try:
         import torch
 

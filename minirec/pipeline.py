@@ -32,7 +32,8 @@ from minirec.world.rules import rules_named
 from minirec.world.sources import RewardSource, TruthSource
 from minirec.world.trajectory import Trajectory, save_trajectories
 
-ARMS = ("A2C without demonstrations", "constant reward", "shuffled demonstrations", "IL-Rec")
+ARMS = ("A2C without demonstrations", "constant reward", "shuffled demonstrations", "IL-Rec",
+        "minirec without demonstrations", "minirec")  # fmt: skip
 """Everything that learns on the training environment, under equal budgets."""
 
 
@@ -112,11 +113,11 @@ def chat_model(setup: Setup, model: DeepFM, transcript: Path) -> ChatModel:
 
 
 def deal(setup: Setup, shown: list[Trajectory], device: str) -> dict[str, Demonstrations]:
-    """Pack the demonstrations for the arms that learn from them: as they are, and shuffled."""
+    """Pack the demonstrations by what arms ask for (``ArmSpec.shown``): as they are, shuffled."""
     masked = rules_named(setup.config.rules.preset).repeats == "masked"
     demos = Demonstrations.pack(shown, setup.start if masked else None, device)
     mixed = demos.shuffled(torch_generator(setup.seed, "shuffled demonstrations"))
-    return {"IL-Rec": demos, "shuffled demonstrations": mixed}
+    return {"demonstrations": demos, "shuffled": mixed}
 
 
 def infer_reward(arm: Arm, kept: Path, target: Path) -> None:
@@ -251,7 +252,7 @@ def evaluate(
             advance(1)
         for name, state in states.items():
             agent = PolicyAgent(load_policy(state["policy"]), name)
-            kind = "learned" if name in ("IL-Rec", "behaviour cloning") else "control"
+            kind = "learned" if name in ("IL-Rec", "behaviour cloning", "minirec") else "control"
             steps = {"env_steps": state["curve"][-1]["steps"]}
             rows.append((name, kind, judge.score(agent, gap=True) | steps))
             advance(1)
@@ -262,8 +263,7 @@ def evaluate(
     row = judge.row(returns, np.array([len(trajectory) for trajectory in played]))
     rows.append(("demonstrator", "demonstrator", row))
     audits = {"learned from": audit(shown), "for unseen users": audit(played)}
-    payer, error = judge.env.source, None
-    if isinstance(payer, JudgeSource):
-        error = {"rmse": payer.rmse, "rmse_mean": payer.rmse_mean}
+    by = judge.env.source
+    error = {"rmse": by.rmse, "rmse_mean": by.rmse_mean} if isinstance(by, JudgeSource) else None
     found = {"rows": rows, "curves": curves, "demonstrations": audits, "judge": error}
     write_json(target, found)

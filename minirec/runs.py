@@ -20,6 +20,7 @@ from minirec.config import Config
 from minirec.demos.roles import roles_named
 from minirec.evidence.tables import Results, results_table
 from minirec.problem import Problem, Setup, load_problem, prepare
+from minirec.rl.arms import ARMS
 from minirec.world.deepfm import DeepFM
 from minirec.world.trajectory import load_trajectories
 
@@ -239,16 +240,15 @@ def run_seed(folder: RunFolder, setup: Setup, device: str) -> dict[str, Any]:
     few = pipeline.judge_of(setup, model, payer, config.evaluation.curve_users)
 
     write_json(folder.path / where / "titles.json", setup.problem.catalogue.titles)
-    trained: dict[str, Path] = {}
-    inferred: dict[str, Path] = {}
+    trained, inferred = dict[str, Path](), dict[str, Path]()
     for name in pipeline.ARMS:
         slug = name.lower().replace(" ", "-")
-        arm = pipeline.Arm(name, setup, model, dealt.get(name), few, device)
-        if name in dealt:
+        arm = pipeline.Arm(name, setup, model, dealt.get(ARMS[name].shown), few, device)
+        if arm.demos is not None:
             infer = partial(pipeline.infer_reward, arm)
             [inferred[name]] = stage(f"reward-{slug}", imitated, infer, f"reward-{slug}.pt")
         learn = partial(pipeline.train_policy, arm, inferred.get(name))
-        inputs = imitated if name in dealt else learned
+        inputs = learned if arm.demos is None else imitated
         files = f"policy-{slug}.pt", f"serve-{slug}.pt"
         trained[name], _ = stage(f"policy-{slug}", inputs, learn, *files)
 

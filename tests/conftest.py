@@ -13,7 +13,7 @@ from minirec.runs import TINY
 
 torch.set_num_threads(1)  # as the command line does: numbers agree to the last bit
 
-BUNDLED = Path(minirec.__file__).parent / "_bundled" / "seed-0" / "serve-il-rec.pt"
+BUNDLED = Path(minirec.__file__).parent / "_bundled" / "seed-0" / "serve-minirec.pt"
 needs_bundled = pytest.mark.skipif(not BUNDLED.is_file(), reason="no bundled run in this checkout")
 
 

@@ -18,6 +18,8 @@ MEANS = {  # name: (kind, Len, R_each)
     "demonstrator": ("demonstrator", 12.0, 3.7),
     "behaviour cloning": ("learned", 16.0, 3.6),
     "IL-Rec": ("learned", 31.0, 3.8),
+    "minirec without demonstrations": ("control", 28.0, 3.7),
+    "minirec": ("learned", 29.0, 3.7),
     "informed bound": ("bound", 42.0, 4.0),
     "feasible oracle": ("bound", 70.0, 4.2),
 }

@@ -20,9 +20,7 @@ def test_every_arm_learns_in_the_settings_that_it_names():
     env, users = setup.training_env(model), setup.split.train_users[:3]
     free = [np.flatnonzero(row)[:2] for row in setup.start.unseen(users)]
     shown = [demonstration(env, acts, user) for user, acts in zip(users, free, strict=True)]
-    dealt = pipeline.deal(setup, shown, "cpu")
-    demos = {"": None, "demonstrations": dealt["IL-Rec"]}
-    demos["shuffled"] = dealt["shuffled demonstrations"]
+    demos = {"": None} | pipeline.deal(setup, shown, "cpu")
     for name, spec in arms.ARMS.items():
         arm = pipeline.Arm(name, setup, model, demos[spec.shown], None, "cpu")
         learner = pipeline.make_learner(arm)

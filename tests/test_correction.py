@@ -104,7 +104,7 @@ def small():
 
 def test_a_choice_is_made_by_a_user_as_known_by_then(small):
     setup, model, shown = small
-    demos = pipeline.deal(setup, shown, "cpu")["IL-Rec"]
+    demos = pipeline.deal(setup, shown, "cpu")["demonstrations"]
     choices = choices_of(model, demos)
     assert len(choices.acts) == sum(map(len, shown)) == len(choices.scores)
     table, n_items = model.catalogue(), setup.problem.catalogue.n_items
@@ -153,7 +153,7 @@ def test_the_held_out_rows_are_those_that_the_fit_held_out(small):
 
 def test_what_the_log_does_not_bear_out_is_left(small, monkeypatch):
     setup, model, shown = small
-    demos, log = pipeline.deal(setup, shown, "cpu")["IL-Rec"], setup.split.train
+    demos, log = pipeline.deal(setup, shown, "cpu")["demonstrations"], setup.split.train
     for trust in ([0.0, 0.0], [0.5, 1.0]):
         monkeypatch.setattr("minirec.rl.correction.trust_in", lambda *_, t=trust: np.array(t))
         mended, told, _ = corrected(model, demos, log, 0)
@@ -168,7 +168,7 @@ def test_only_an_arm_that_corrects_plays_in_a_corrected_world(small):
     setup, model, shown = small
     dealt = pipeline.deal(setup, shown, "cpu")
     for name in ("minirec", "minirec without demonstrations", "IL-Rec"):
-        demos = None if "without" in name else dealt["IL-Rec"]
+        demos = None if "without" in name else dealt["demonstrations"]
         learner = pipeline.make_learner(pipeline.Arm(name, setup, model, demos, None, "cpu"))
         expected = corrected(model, demos, setup.split.train, 0)[0] if name == "minirec" else model
         source = learner.collector.env.source

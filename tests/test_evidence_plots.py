@@ -66,7 +66,7 @@ def test_alt_text_follows_the_data():
     first = plots.shares(made_up(5))[1]
     assert first.startswith("IL-Rec earns most")
     upset = plots.shares(made_up(5, popularity=("control", 60.0, 4.0)))[1]
-    assert upset.startswith("popularity earns most") and "rank 2 of 11" in upset
+    assert upset.startswith("popularity earns most") and "rank 2 of 13" in upset
 
 
 def test_learning_curves_say_when_half_the_oracle_is_reached():

@@ -209,8 +209,8 @@ def test_a_folder_without_a_whole_policy_is_refused(tmp_path):
     (tmp_path / "seed-0/titles.json").write_text("[]")
     whole = BUNDLED.read_bytes() if BUNDLED.is_file() else b"0" * 100
     for content in (b"", b"nothing", whole[:5000]):
-        (tmp_path / "seed-0/serve-il-rec.pt").write_bytes(content)
-        with pytest.raises(UserError, match=r"serve-il-rec\.pt is damaged"):
+        (tmp_path / "seed-0/serve-minirec.pt").write_bytes(content)
+        with pytest.raises(UserError, match=r"serve-minirec\.pt is damaged"):
             Recommender.load(tmp_path)
 
 

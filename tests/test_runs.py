@@ -21,13 +21,15 @@ from minirec import cli, runs
 from minirec._io import UserError, read_json, read_jsonl
 from minirec.config import Config, config_from
 from minirec.pipeline import ARMS
+from minirec.rl import arms
 from minirec.runs import TINY
 
-SLUGS = [arm.lower().replace(" ", "-") for arm in ARMS]
-UNTAUGHT = [f"policy-{slug}" for slug in SLUGS[:2]]
-TAUGHT = [f"{part}-{slug}" for slug in SLUGS[2:] for part in ("reward", "policy")]
-STAGES = ["world", "demonstrations", *UNTAUGHT, *TAUGHT, "evaluation"]
-KEEPS = {stage: stage in ("world", UNTAUGHT[1], *TAUGHT[2:]) for stage in STAGES}
+PARTS = {arm: ("reward", "policy") if arms.ARMS[arm].shown else ("policy",) for arm in ARMS}
+LEARNING = [f"{part}-{arm.lower().replace(' ', '-')}" for arm in ARMS for part in PARTS[arm]]
+UNTAUGHT = [stage for stage in LEARNING if "without" in stage or "constant" in stage]
+STAGES = ["world", "demonstrations", *LEARNING, "evaluation"]
+KEPT = ("world", "policy-constant-reward", "reward-il-rec", "policy-il-rec")
+KEEPS = {stage: stage in KEPT for stage in STAGES}
 
 
 def tiny_config(**changes: dict[str, Any]) -> Config:

@@ -53,6 +53,8 @@ METHOD_STYLE = {
     "demonstrator": Style("#E69F00", "D", "--"),
     "behaviour cloning": Style("#009E73", "^", "-."),
     "IL-Rec": Style("#D55E00", "o", "-"),
+    "minirec without demonstrations": Style("#777777", "8", (0, (3, 1))),
+    "minirec": Style("#CC79A7", "H", "-"),
     "informed bound": Style("#000000", "d", (0, (7, 3))),
     "feasible oracle": Style("#000000", "*", "-"),
 }

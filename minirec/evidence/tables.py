@@ -26,8 +26,8 @@ Results = dict[str, Any]
 METHODS = (
     "uniform random", "popularity", "best fixed list", "greedy on the world model",
     "greedy, re-fitted each turn", "constant reward", "A2C without demonstrations",
-    "shuffled demonstrations", "demonstrator", "behaviour cloning", "IL-Rec", "informed bound",
-    "feasible oracle",
+    "shuffled demonstrations", "demonstrator", "behaviour cloning", "IL-Rec",
+    "minirec without demonstrations", "minirec", "informed bound", "feasible oracle",
 )  # fmt: skip
 """Every row a results table can have, in the order of the book."""
 
