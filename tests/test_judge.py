@@ -78,3 +78,14 @@ def test_positives_only(world: SmallWorld) -> None:
     likes = Interactions(log.users, log.items, fives, None, log.user_ids, log.n_items, 0)
     judge = fit_judge(likes, world.catalogue, seed=0, sweeps=8)
     assert judge.rmse < 0.95 * judge.rmse_mean
+
+
+def test_a_penalty_tames_taste(world: SmallWorld) -> None:
+    def taste(penalty: float) -> float:
+        judge = fit_judge(world.log, world.catalogue, seed=0, sweeps=4, penalty=penalty)
+        return float(np.abs(judge.users[:, :-1] @ judge.items[:, :-1].T).mean())
+
+    weak, usual, strong = map(taste, (1.0, 10.0, 1e6))
+    assert weak > 2 * usual
+    assert usual > 0.01
+    assert strong < 1e-4

@@ -20,7 +20,7 @@ from minirec.data.catalogue import Catalogue
 from minirec.data.interactions import Interactions
 from minirec.world.rows import HIGH, LOW, item_features, with_negatives
 
-FACTOR_PENALTY, BIAS_PENALTY = 10.0, 2.5  # in variances of the ratings; a row's error weighs 1
+DIM, FACTOR_PENALTY, BIAS_PENALTY = 6, 10.0, 2.5  # penalties in rating variances, a row weighs 1
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,9 @@ class JudgeSource:
 
     def rewards(self, users: IntArray, items: IntArray) -> FloatArray:
         """Predict the ratings of pairs, users (B,) and items (B,): float32 (B,) in 1..5."""
-        user, item = self.users[users], self.items[items]
-        product = np.einsum("bd,bd->b", user[:, :-1], item[:, :-1])
-        predicted = self.mean + user[:, -1] + item[:, -1] + product
-        return np.asarray(np.clip(predicted, LOW, HIGH), np.float32)
+        u, i = self.users[users], self.items[items]
+        taste = np.einsum("bd,bd->b", u[:, :-1], i[:, :-1])
+        return np.asarray(np.clip(self.mean + u[:, -1] + i[:, -1] + taste, LOW, HIGH), np.float32)
 
     def item_vectors(self) -> FloatArray:
         """Return factors and, last, bias of the items: (N, d + 1) float32."""
@@ -64,7 +63,8 @@ class JudgeSource:
 
 
 def fit_judge(
-    hidden: Interactions, catalogue: Catalogue, *, seed: int, dim: int = 6, sweeps: int = 12
+    hidden: Interactions, catalogue: Catalogue, *, seed: int, sweeps: int = 12,
+    penalty: float = FACTOR_PENALTY,
 ) -> JudgeSource:
     """Fit the judge twice: without a tenth of the rows for its error, then on all of them.
 
@@ -72,21 +72,21 @@ def fit_judge(
         hidden: Rows that no policy and no world model has seen; positives only get negatives.
         catalogue: Its items; genres and popularity set where an item's factors are expected.
         seed: Decides sampled negatives, held-out rows and the starting point.
-        dim: Number d of factors.
         sweeps: Rounds of users and items.
+        penalty: How strongly taste is drawn to what is expected, in rating variances.
 
     Returns:
         The judge, with its error.
     """
     users, items, ratings, _ = with_negatives(hidden, generator(seed, "judge negatives"))
     held = generator(seed, "judge held-out").random(len(users)) < 0.1
-    start = 0.3 * generator(seed, "judge start").normal(size=(catalogue.n_items, dim + 1))
+    start = 0.3 * generator(seed, "judge start").normal(size=(catalogue.n_items, DIM + 1))
     features = np.column_stack([item_features(hidden, catalogue), np.ones(catalogue.n_items)])
     with progress(2 * sweeps, "judge") as advance:
 
         def fit(rows: BoolArray) -> JudgeSource:
             log = users[rows], items[rows], ratings[rows].astype(np.float64)
-            return _factorise(log, hidden.n_users, features, start, sweeps, advance)
+            return _factorise(log, hidden.n_users, features, start, sweeps, penalty, advance)
 
         trial, judge = fit(~held), fit(np.ones_like(held))
     rmse = _rms(ratings[held] - trial.rewards(users[held], items[held]))
@@ -95,18 +95,18 @@ def fit_judge(
 
 def _factorise(
     log: tuple[IntArray, IntArray, FloatArray], n_users: int, features: FloatArray,
-    items: FloatArray, sweeps: int, advance: Callable[[int], None],
+    items: FloatArray, sweeps: int, penalty: float, advance: Callable[[int], None],
 ) -> JudgeSource:  # fmt: skip
     """Alternate between users and items, starting from ``items`` (N, d + 1); log rows are (M,)."""
     of_user, of_item, ratings = log
     mean = float(ratings.mean())
-    penalty = np.append(np.full(items.shape[1] - 1, FACTOR_PENALTY), BIAS_PENALTY) * ratings.var()
+    weights = np.append(np.full(DIM, penalty), BIAS_PENALTY) * ratings.var()
     normal = features.T @ features + np.eye(features.shape[1])
     for _ in range(sweeps):
         nothing = np.zeros((n_users, items.shape[1]))
-        users = _ridge(of_user, items[of_item], ratings - mean, nothing, penalty)
+        users = _ridge(of_user, items[of_item], ratings - mean, nothing, weights)
         expected = features @ np.linalg.solve(normal, features.T @ items)
-        items = _ridge(of_item, users[of_user], ratings - mean, expected, penalty)
+        items = _ridge(of_item, users[of_user], ratings - mean, expected, weights)
         advance(1)
     return JudgeSource(mean, users, items)
 
