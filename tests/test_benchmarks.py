@@ -409,6 +409,84 @@ def test_kill_and_resume(tmp_path):
     assert book["found"]["killed"]["failed_for_good"]
 
 
+needs_data = pytest.mark.skipif(not os.environ.get("MINIREC_DATA"), reason="no MINIREC_DATA")
+
+
+def worlds_of(results):
+    """Return all rows of each world of the real arms, by method."""
+    for world in results["worlds"]:
+        rows = {name: [seed[name] for seed in world["untrained"]] for name in world["untrained"][0]}
+        arms = world["arms"].items()
+        yield world, rows | {name: [row for seed in seeds for row in seed] for name, seeds in arms}
+
+
+def test_real_arms_hold_what_they_say():
+    results = json.loads((ROOT / "book/_results/real-arms.json").read_text())
+    assert len(results["seeds"]) == 5 and len(results["worlds"]) == 4
+    for world, rows in worlds_of(results):
+        oracle = np.mean([row["r_traj"] for row in rows["feasible oracle"]])
+        for name, found in rows.items():
+            for row in found:
+                if name == "recorded":
+                    continue
+                assert row["r_traj"] == pytest.approx(row["len"] * row["r_each"], rel=1e-6)
+                assert 0 <= row["share_oracle"] <= 1 + 1e-9
+                if "ends" in row:
+                    assert sum(row["ends"].values()) == pytest.approx(1)
+                if "repeats" in row and world["rules"] == "no_repeat":
+                    assert row["repeats"] == 0
+        assert all(np.mean([r["r_traj"] for r in rows[n]]) < oracle for n in world["arms"])
+        assert len(world["arms"].get("official", [1] * 3)) == 3
+        assert set(world["published"]) == {"BiLLP", "IL-Rec"}
+
+
+@needs_data
+def test_real_arms(tmp_path):
+    found, book = tiny("real_arms", tmp_path, "--only", "steam-playtime")
+    stored = {(world["domain"], world["rules"]): world for world in book["worlds"]}
+    for world, rows in worlds_of(found):
+        theirs = stored[world["domain"], world["rules"]]
+        assert world["arms"].keys() == theirs["arms"].keys() == world["seconds"].keys() - {
+            "untrained", "world model, judge and demonstrations"
+        }  # fmt: skip
+        assert world["untrained"][0].keys() == theirs["untrained"][0].keys()
+        assert world["untrained"][0]["recorded"] == theirs["untrained"][0]["recorded"]
+        assert world["published"] == theirs["published"]
+        assert all(row["r_traj"] > 0 for row in rows["minirec"])
+
+
+def test_taste_is_what_neither_user_nor_item_explains(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from taste import parts, regressed
+
+    rng = np.random.default_rng(0)
+    user, item, taste = rng.normal(size=(4, 1)), rng.normal(size=(1, 6)), rng.normal(size=(4, 6))
+    taste -= taste.mean(0, keepdims=True) + taste.mean(1, keepdims=True) - taste.mean()
+    found = parts(user + item + taste)
+    assert np.allclose(found[2], taste)
+    assert np.allclose(found[0].std(1), 0) and np.allclose(found[1].std(0), 0)
+    said = 2 + 0.5 * found[0] + found[1] + 3 * taste
+    assert np.allclose(regressed([part.ravel() for part in found], said.ravel()), [0.5, 1, 3])
+
+
+@needs_data
+def test_taste(tmp_path):
+    found, book = tiny("taste", tmp_path)
+    ours, theirs = found["beliefs"][0], book["beliefs"][0]
+    assert ours["domain"] == theirs["domain"] == "small world" and len(book["beliefs"]) == 4
+    assert ours["found"][0].keys() == theirs["found"][0].keys()
+    assert found["arms"][0]["found"].keys() == book["arms"][0]["found"].keys()
+    for one in book["beliefs"]:
+        for seed in one["found"]:
+            held_out = seed["held out"]
+            assert held_out[str(seed["penalty"])] == min(held_out.values())
+    for seed in found["arms"] + book["arms"]:
+        for rows in seed["found"].values():
+            for row in rows:
+                other = row["judge that chooses"]
+                assert row["share_oracle"] <= 1 + 1e-9 and other["share_oracle"] <= 1 + 1e-9
+
+
 def test_part_one_says_what_is_missing(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "MINIREC_DATA"}
     for script, name in (

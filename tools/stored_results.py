@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 
 from minirec.evidence.metrics import steps_to_reach
-from minirec.evidence.statistics import Interval, t_interval
+from minirec.evidence.statistics import Interval, paired_interval, t_interval
 from minirec.evidence.tables import OURS, PLAIN, per_seed, results_table
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
     ROOT / "README.md",
     *(ROOT / f"book/{page}.md"
-      for page in ("results", "worlds", "demonstrators", "live-model", "costs")),
+      for page in ("results", "worlds", "demonstrators", "live-model", "costs",
+                    "real-logs")),
 )
 BLOCK = re.compile(r"<!-- table ([\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 EXPERIMENTS = {
@@ -41,6 +42,13 @@ NAMES = {
     "steam": "games", "amazon": "books", "steam-playtime": "games", "amazon-books": "books",
     "movielens-latest-small": "films",
 }  # fmt: skip
+ORDER = (
+    "uniform random", "popularity", "best fixed list", "greedy on the world model",
+    "greedy, re-fitted each turn", "constant reward", "A2C without demonstrations", "paper",
+    "official", "demonstrator", "behaviour cloning", "minirec, shuffled demonstrations",
+    "minirec without demonstrations", "minirec", "feasible oracle",
+)  # fmt: skip
+"""The rows on real logs."""
 FACTORS = "biased matrix factorisation"
 COUNTS = {
     "sessions": "sessions",
@@ -286,6 +294,181 @@ def all_controls() -> str:
     return "\n".join(f"Rules `{preset}`:\n\n{table}" for preset, table in parts)
 
 
+def real_arms() -> str:
+    """Return a table for each preset: share of the oracle and distinct titles, a row a method."""
+    tables = []
+    for rules, worlds in by_rules().items():
+        headings = [f"`{rules}`"]
+        for world in worlds:
+            domain = NAMES[world["domain"]]
+            headings += [f"{domain}: of oracle [%]", "distinct titles"]
+        found = [methods_of(world) for world in worlds]
+        best = [max((name for name in of if name not in BOUNDS), key=lambda name, of=of: np.mean(
+            [row["share_oracle"] for row in of[name]])) for of in found]  # fmt: skip
+        rows = []
+        for name in ORDER:
+            cells = []
+            for of, first in zip(found, best, strict=True):
+                share = [100 * row["share_oracle"] for row in of.get(name, [])]
+                text = cell(t_interval(share), ".0f") if share else "-"
+                titles = [row["distinct"] for row in of.get(name, []) if "distinct" in row]
+                cells.append(f"**{text}**" if name == first else text)
+                cells.append(f"{np.mean(titles):,.0f}" if titles else "-")
+            if set(cells) != {"-"}:
+                rows.append([shown_as(name), *cells])
+        tables.append(markdown(headings, rows))
+    return "\n".join(tables)
+
+
+def all_real_arms() -> str:
+    """Return a table for each preset and domain: all that is measured, a row a method."""
+    columns = {"len": (1, ".1f"), "r_each": (1, ".2f"), "r_traj": (1, ".1f")}
+    columns |= {"share_upper": (100, ".1f"), "repeats": (100, ".0f")}
+    headings = (
+        "method", "Len [items]", "R_each [points]", "R_traj [points]", "of upper bound [%]",
+        "repeats [% of steps]", "ended: low reward", "too near", "last turn [% of sessions]",
+    )  # fmt: skip
+    tables = []
+    for rules, worlds in by_rules().items():
+        for world in worlds:
+            rows = []
+            for name, seeds in methods_of(world).items():
+                cells = [
+                    cell(t_interval(scale * row[key] for row in seeds), form)
+                    if key in seeds[0] else "-" for key, (scale, form) in columns.items()
+                ]  # fmt: skip
+                ends = [row["ends"] for row in seeds if "ends" in row]
+                why = [np.mean([100 * end.get(one, 0) for end in ends]) if ends else None
+                       for one in ("low_reward", "distance", "max_turn")]  # fmt: skip
+                cells += ["-" if share is None else f"{share:.0f}" for share in why]
+                rows.append([shown_as(name), *cells])
+            title = f"{NAMES[world['domain']].capitalize()}, rules `{rules}`:"
+            tables.append(f"{title}\n\n{markdown(headings, rows)}")
+    return "\n".join(tables)
+
+
+def real_budgets() -> str:
+    """Return shares of the oracle after each budget, a row a preset, domain and trained arm."""
+    results = stored("real-arms")
+    rows = []
+    for world in results["worlds"]:
+        for name, seeds in world["arms"].items():
+            if len(seeds[0]) == len(results["goals"]):
+                shares = [[100 * row["share_oracle"] for row in seed] for seed in seeds]
+                cells = [cell(t_interval(at), ".0f") for at in zip(*shares, strict=True)]
+                rows.append([f"`{world['rules']}`", NAMES[world["domain"]], name, *cells])
+    headings = ["rules", "log", "arm, of oracle [%] after"]
+    return markdown([*headings, *(f"{goal:,} steps" for goal in results["goals"])], rows, words=3)
+
+
+def real_pairs() -> str:
+    """Return differences of the last returns, seeds paired: a row a pair, a column a world."""
+    worlds = [world for worlds in by_rules().values() for world in worlds]
+    pairs = {
+        "minirec less itself, shown nothing": "minirec without demonstrations",
+        "minirec less itself, shuffled": "minirec, shuffled demonstrations",
+        "minirec less A2C": "A2C without demonstrations",
+        "minirec less greedy, re-fitted": "greedy, re-fitted each turn",
+        "minirec less popularity": "popularity",
+    }
+    rows = []
+    for words, other in pairs.items():
+        cells = []
+        for found in map(methods_of, worlds):
+            ours, theirs = ([row["r_traj"] for row in found[name]] for name in ("minirec", other))
+            span = paired_interval(ours, theirs)
+            cells.append(f"{span.estimate:+.0f} ({span.low:+.0f} to {span.high:+.0f})")
+        rows.append([words, *cells])
+    headings = [f"{NAMES[world['domain']]}, `{world['rules']}`" for world in worlds]
+    return markdown(["R_traj [points], 95 % interval", *headings], rows)
+
+
+def by_rules() -> dict[str, list[dict[str, Any]]]:
+    """Return the worlds of the real arms by their rules."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for world in stored("real-arms")["worlds"]:
+        found.setdefault(world["rules"], []).append(world)
+    return found
+
+
+def methods_of(world: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return the last row of every method and seed of one world, in the order of the book."""
+    found = {name: [seed[name] for seed in world["untrained"]] for name in world["untrained"][0]}
+    found |= {name: [seed[-1] for seed in seeds] for name, seeds in world["arms"].items()}
+    return {name: found[name] for name in ORDER if name in found}
+
+
+def shown_as(name: str) -> str:
+    """Return a method's name for readers."""
+    return {"demonstrator": "demonstrator (simulated)", "official": "released code"}.get(name, name)
+
+
+def published() -> str:
+    """Return what was published of each domain: other simulators, not comparable."""
+    rows = []
+    for world in by_rules()["ilrec"]:
+        for method, numbers in world["published"].items():
+            domain = NAMES[world["domain"]]
+            rows.append((domain, method, *(f"{number:g}" for number in numbers)))
+    return markdown(("log", "method", "Len [items]", "R_each", "R_traj"), rows, words=2)
+
+
+def taste() -> str:
+    """Return how much taste world model and judges see, and how far unseen rows bear it out."""
+    rows = []
+    for world in stored("taste")["beliefs"]:
+        seeds = world["found"]
+        for name in ("world model", "judge", "judge that chooses"):
+            spread, slope, error = (
+                np.array([np.ravel(seed[name][what])[-1] for seed in seeds])  # taste comes last
+                for what in ("spread", "slopes", "error")
+            )
+            chosen = sorted({f"{seed['penalty']:g}" for seed in seeds}, key=float)
+            penalty = {"world model": "-", "judge": "10"}.get(name, " or ".join(chosen))
+            rows.append((
+                NAMES.get(world["domain"], world["domain"]), name, penalty,
+                *(cell(t_interval(values), ".2f") for values in (spread, slope * spread, error)),
+            ))  # fmt: skip
+    headings = (
+        "log", "who", "penalty", "taste claimed [points]", "borne out [points]", "error [points]",
+    )  # fmt: skip
+    return markdown(headings, rows, words=3)
+
+
+def two_judges() -> str:
+    """Return what two judges pay for the same policies on books."""
+    results = stored("taste")
+    seeds = [one["found"] for one in results["arms"]]
+    rows = []
+    for name in (name for name in (*ORDER, "") if name in seeds[0]):
+        last = [seed[name][-1] for seed in seeds]
+        cells = []
+        for who in (last, [row["judge that chooses"] for row in last]):
+            for key, scale in (("r_traj", 1), ("share_oracle", 100)):
+                cells.append(cell(t_interval(scale * row[key] for row in who), ".0f"))
+        rows.append([name, *cells])
+    headings = [f"{what}, {who}" for who in ("judge", "judge that chooses")
+                for what in ("R_traj", "of oracle [%]")]  # fmt: skip
+    return markdown(["method", *headings], rows)
+
+
+def pipeline_time() -> str:
+    """Return the processor's minutes for the parts of the pipeline on real logs."""
+    rows = []
+    parts = {"world model, judge and demonstrations": "world model, judge, demonstrations read",
+             "minirec": "minirec", "paper": "IL-Rec as in its paper",
+             "official": "the released code"}  # fmt: skip
+    for rules, worlds in by_rules().items():
+        for world in worlds:
+            took = world["seconds"]
+            rows.append((
+                f"`{rules}`", NAMES[world["domain"]],
+                *(cell(t_interval(s / 60 for s in took[part]), ".1f") if part in took else "-"
+                  for part in parts),
+            ))  # fmt: skip
+    return markdown(("rules", "log", *parts.values()), rows, words=2)
+
+
 def log_sizes() -> str:
     """Return what the truth pays, and what others promise: a row a policy, a column a size."""
     results = stored("log-size")
@@ -473,7 +656,10 @@ OWN = {
     "log-size": log_sizes, "ppo": ppo, "grounding": grounding,
     "recorded-repeats": recorded_repeats, "demonstrators": demonstrators, "ladder": ladder,
     "call-budget": call_budget, "kill-and-resume": kills, "training-speed": training_speed,
-    "half-of-oracle": halves, "serving": serving,
+    "half-of-oracle": halves, "serving": serving, "real-arms": real_arms,
+    "all-real-arms": all_real_arms, "real-budgets": real_budgets, "real-pairs": real_pairs,
+    "published": published, "taste": taste, "two-judges": two_judges,
+    "pipeline-time": pipeline_time,
 }  # fmt: skip
 
 
