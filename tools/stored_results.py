@@ -326,7 +326,8 @@ def all_real_arms() -> str:
     columns |= {"share_upper": (100, ".1f"), "repeats": (100, ".0f")}
     headings = (
         "method", "Len [items]", "R_each [points]", "R_traj [points]", "of upper bound [%]",
-        "repeats [% of steps]", "ended: low reward", "too near", "last turn [% of sessions]",
+        "repeats [% of steps]", "ended by low reward [%]", "by nearness [%]",
+        "by the last turn [%]",
     )  # fmt: skip
     tables = []
     for rules, worlds in by_rules().items():
@@ -371,16 +372,23 @@ def real_pairs() -> str:
         "minirec less greedy, re-fitted": "greedy, re-fitted each turn",
         "minirec less popularity": "popularity",
     }
-    rows = []
-    for words, other in pairs.items():
-        cells = []
-        for found in map(methods_of, worlds):
-            ours, theirs = ([row["r_traj"] for row in found[name]] for name in ("minirec", other))
-            span = paired_interval(ours, theirs)
-            cells.append(f"{span.estimate:+.0f} ({span.low:+.0f} to {span.high:+.0f})")
-        rows.append([words, *cells])
+    rows = [
+        [words, *(apart(found["minirec"], found[other]) for found in map(methods_of, worlds))]
+        for words, other in pairs.items()
+    ]
+    promised = [
+        apart(found["minirec"], found[PLAIN], "certain_return") for found in map(methods_of, worlds)
+    ]
+    rows.append(["minirec less A2C, as the world model predicts", *promised])
     headings = [f"{NAMES[world['domain']]}, `{world['rules']}`" for world in worlds]
     return markdown(["R_traj [points], 95 % interval", *headings], rows)
+
+
+def apart(ours: Any, theirs: Any, key: str = "r_traj") -> str:
+    """Return by how much rows of one method are ahead of another's, with its 95 % interval."""
+    span = paired_interval(*([row[key] for row in rows] for rows in (ours, theirs)))
+    numbers = [round(x) + 0.0 for x in (span.estimate, span.low, span.high)]  # no -0
+    return "{:+.0f} ({:+.0f} to {:+.0f})".format(*numbers)
 
 
 def by_rules() -> dict[str, list[dict[str, Any]]]:
@@ -427,10 +435,13 @@ def taste() -> str:
             penalty = {"world model": "-", "judge": "10"}.get(name, " or ".join(chosen))
             rows.append((
                 NAMES.get(world["domain"], world["domain"]), name, penalty,
-                *(cell(t_interval(values), ".2f") for values in (spread, slope * spread, error)),
+                cell(t_interval(spread), ".2f"),
+                cell(t_interval(slope), ".1f") if spread.mean() > 0.015 else "-",
+                *(cell(t_interval(values), ".2f") for values in (slope * spread, error)),
             ))  # fmt: skip
     headings = (
-        "log", "who", "penalty", "taste claimed [points]", "borne out [points]", "error [points]",
+        "log", "who", "penalty", "taste claimed [points]", "slope", "borne out [points]",
+        "error [points]",
     )  # fmt: skip
     return markdown(headings, rows, words=3)
 
@@ -450,6 +461,20 @@ def two_judges() -> str:
     headings = [f"{what}, {who}" for who in ("judge", "judge that chooses")
                 for what in ("R_traj", "of oracle [%]")]  # fmt: skip
     return markdown(["method", *headings], rows)
+
+
+def judge_pairs() -> str:
+    """Return by how much popularity is ahead of others, before either judge."""
+    seeds = [one["found"] for one in stored("taste")["arms"]]
+    first = {name: [seed[name][-1] for seed in seeds] for name in seeds[0]}
+    second = {name: [row["judge that chooses"] for row in rows] for name, rows in first.items()}
+    others = (
+        "greedy on the world model", "greedy, re-fitted each turn", PLAIN,
+        "minirec without demonstrations", "minirec",
+    )  # fmt: skip
+    rows = [(f"less {name}", apart(first["popularity"], first[name]),
+             apart(second["popularity"], second[name])) for name in others]  # fmt: skip
+    return markdown(("popularity, R_traj [points]", "judge", "judge that chooses"), rows)
 
 
 def pipeline_time() -> str:
@@ -659,7 +684,7 @@ OWN = {
     "half-of-oracle": halves, "serving": serving, "real-arms": real_arms,
     "all-real-arms": all_real_arms, "real-budgets": real_budgets, "real-pairs": real_pairs,
     "published": published, "taste": taste, "two-judges": two_judges,
-    "pipeline-time": pipeline_time,
+    "judge-pairs": judge_pairs, "pipeline-time": pipeline_time,
 }  # fmt: skip
 
 
