@@ -31,7 +31,7 @@ def test_main_results(name, tmp_path):
     assert results["seeds"] == [0, 1] and results["commit"]
     if stored.exists():
         book = json.loads(stored.read_text())
-        assert {m["name"] for m in book["methods"]} <= {m["name"] for m in results["methods"]}
+        assert [m["name"] for m in book["methods"]] == [m["name"] for m in results["methods"]]
         assert book["data"]["sha256"] == results["data"]["sha256"]
 
 
